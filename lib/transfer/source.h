@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A file being read for sending: what it was when it was opened, so that a
+ * change under way is noticed before anything is published.  One thread.
+ */
+#ifndef SOCKD_TRANSFER_SOURCE_H
+#define SOCKD_TRANSFER_SOURCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/compiler.h"
+#include "wire/msg.h"
+
+struct source {
+	int fd;         /* owned */
+	bool seekable;  /* a regular file: size known, read by offset */
+	uint64_t size;  /* MSG_SIZE_UNKNOWN unless seekable */
+	uint32_t mode;  /* permission bits, 0777 */
+	struct msg_time mtime;
+	struct stat opened; /* as fstat saw it */
+};
+
+/* Takes FD over on success.  STREAM admits what has no size (standard input), which is read
+ * until it ends.  -ERR_IS_DIR, -ERR_NOT_REGULAR. */
+int source_init(struct source *s, int fd, bool stream) MUST_CHECK;
+void source_fini(struct source *s);
+
+/* LEN bytes at OFFSET, fewer only at the end.  The count or -ERR_…. */
+ssize_t source_read(struct source *s, void *buf, size_t len, uint64_t offset) MUST_CHECK;
+
+/* Whether size, modification or change time differ from what they were at the
+ * start.  The change time is in it because it cannot be set back: at worst a
+ * chmod under way costs a retry. */
+bool source_has_changed(const struct source *s);
+
+struct msg_time msg_time_of(const struct timespec *ts);
+
+#endif

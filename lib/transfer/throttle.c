@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "transfer/throttle.h"
+
+#define NS_PER_SEC 1000000000ull
+#define NS_PER_MS  1000000ull
+/* Below this a system call costs more than it moves. */
+#define QUANTUM_MIN 1024u
+
+static uint64_t burst_of(const struct throttle *t)
+{
+	uint64_t tenth = t->rate / 10;
+	return tenth > QUANTUM_MIN ? tenth : QUANTUM_MIN;
+}
+
+void throttle_init(struct throttle *t, uint64_t rate, uint64_t now_ns)
+{
+	*t = (struct throttle){.rate = rate, .last_ns = now_ns};
+}
+
+/* Adds what has accrued; time that makes less than a byte stays on the clock. */
+static void throttle_accrue(struct throttle *t, uint64_t now_ns)
+{
+	uint64_t burst = burst_of(t), elapsed = now_ns - t->last_ns;
+	if (elapsed > NS_PER_SEC) {
+		t->tokens = burst;
+		t->last_ns = now_ns;
+		return;
+	}
+	uint64_t fresh = (uint64_t)((__uint128_t)elapsed * t->rate / NS_PER_SEC);
+	if (fresh == 0)
+		return;
+	t->last_ns = now_ns;
+	t->tokens = t->tokens + fresh < burst ? t->tokens + fresh : burst;
+}
+
+size_t throttle_ask(struct throttle *t, uint64_t now_ns, size_t want, int *wait_ms_out)
+{
+	*wait_ms_out = 0;
+	if (t->rate == 0)
+		return want;
+	throttle_accrue(t, now_ns);
+	uint64_t least = want < QUANTUM_MIN ? want : QUANTUM_MIN;
+	if (t->tokens >= least)
+		return t->tokens < want ? (size_t)t->tokens : want;
+	uint64_t wait_ms = (least - t->tokens) * 1000 / t->rate + 1;
+	*wait_ms_out = wait_ms < 1000 ? (int)wait_ms : 1000;
+	return 0;
+}
+
+void throttle_use(struct throttle *t, size_t count)
+{
+	if (t->rate != 0)
+		t->tokens -= count < t->tokens ? count : t->tokens;
+}
