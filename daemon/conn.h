@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One connection: what its handlers share.  One thread, from conn_serve to
+ * its end; straight-line blocking code with a deadline on every wait.
+ *
+ * A handler is called with a request that the session table has let through.
+ * It returns 0 when the connection goes on (also when the request failed and
+ * was answered by ERROR), else the -ERR_… that ends the connection.
+ */
+#ifndef SOCKD_CONN_H
+#define SOCKD_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "crypto/digest.h"
+#include "daemon/claim.h"
+#include "daemon/server.h"
+#include "os/beneath.h"
+#include "os/stage.h"
+#include "os/walk.h"
+#include "transfer/batch.h"
+#include "transfer/channel.h"
+
+/* What was found for an ASK and offered: kept until the PUT that takes it up,
+ * or the next ASK. */
+struct offer {
+	uint32_t id;           /* of the ASK; 0: nothing is on offer */
+	enum offer_kind kind;  /* OFFER_PARTIAL or OFFER_WHOLE */
+	uint64_t offset;
+	struct stage stage;    /* owned: OFFER_PARTIAL */
+	int fd;                /* owned: OFFER_WHOLE, the finished file */
+	struct digest *digest; /* owned: of the first OFFSET bytes; made when first needed */
+};
+
+struct conn {
+	const struct conn_env *env; /* borrowed */
+	struct channel *channel;    /* owned */
+	struct digest *digest;      /* owned */
+	struct dir_cache dirs;
+	struct stage_area area;
+	struct batch *batch;        /* owned; NULL until the first upload */
+	bool batch_sync;            /* what its answers tell */
+	struct offer offer;
+	struct claim claim;
+	struct walk *walk;          /* owned: the last LIST, while NEXT may follow; or NULL */
+	int walk_base;              /* owned: where it starts; or -1 */
+	uint8_t run[MSG_RUN_LEN];
+};
+
+typedef int conn_handler_fn(struct conn *c, const struct channel_msg *m);
+
+conn_handler_fn conn_ask, conn_put;                            /* put.c */
+conn_handler_fn conn_get;                                      /* get.c */
+conn_handler_fn conn_list, conn_next;                          /* list.c */
+conn_handler_fn conn_mkdir, conn_link, conn_attr, conn_flush;  /* tree.c */
+
+/* A request that the client has no right to: refused, with what belongs to it passed over. */
+conn_handler_fn conn_get_denied;
+
+/* Releases what an ASK put on offer; the partial stays. */
+void conn_offer_drop(struct conn *c);
+
+/* The batch, made when first needed, set to SYNC. */
+int conn_batch(struct conn *c, bool sync) MUST_CHECK;
+/* Directories that were made on the way to D are flushed with the batch. */
+void conn_note_made(struct conn *c, struct dir *d);
+/* Publishes and answers what is pending; before any answer that does not go through the batch. */
+int conn_commit(struct conn *c) MUST_CHECK;
+
+/* Answers request ID by ERROR, after all that is pending.  TEXT may be NULL. */
+int conn_refuse(struct conn *c, uint32_t id, int err, const char *text) MUST_CHECK;
+
+/* Copies a wire string into a NUL-terminated buffer of PATH_WIRE_MAX + 1. */
+void conn_path(char out[PATH_WIRE_MAX + 1], const struct wire_str *s);
+
+/* One log line of what became of an operation. */
+struct conn_event {
+	const char *op;
+	const char *path; /* or NULL */
+	uint64_t bytes;
+	const uint8_t *digest; /* or NULL */
+	int64_t started_ms;
+	int result; /* 0 or -ERR_… */
+};
+void conn_log(const struct conn *c, const struct conn_event *event);
+
+#endif

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Uploads.  ASK: what stands there that need not be sent again?  PUT: receive
+ * into a stage, verify, hand it to the batch, which publishes and answers.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/text.h"
+#include "daemon/conn.h"
+#include "os/clock.h"
+#include "os/fd.h"
+#include "transfer/prefix.h"
+#include "transfer/receiver.h"
+#include "transfer/source.h"
+
+/* A partial whose connection was silent for so long is taken from it. */
+#define CLAIM_STALL_MS 3000
+/* How long a new connection waits for another to let go of the partial. */
+#define CLAIM_WAIT_MS 2000
+
+/* One upload on its way. */
+struct upload {
+	struct conn *conn; /* borrowed */
+	uint32_t id;
+	struct msg_put put;
+	struct msg_file file;
+	char path[PATH_WIRE_MAX + 1];
+	struct dir *parent; /* owned reference */
+	const char *leaf;   /* within path */
+	struct stage stage; /* owned */
+	int whole_fd;       /* owned: the finished file that was offered and taken up */
+	struct claim own_claim;
+	struct claim *claim; /* borrowed: own_claim, or the one of the offer that was taken up */
+	uint64_t told;      /* bytes since the claim last heard of progress */
+	bool answered;      /* an ERROR was sent; the rest is drained */
+	int64_t started_ms;
+};
+
+/* -- ASK ---------------------------------------------------------------- */
+
+static bool same_time(const struct msg_time *a, const struct msg_time *b)
+{
+	/* Some file systems keep whole seconds only. */
+	return a->sec == b->sec && (a->nsec == b->nsec || a->nsec == 0 || b->nsec == 0);
+}
+
+/* The partial of this source and name, claimed and locked, in the offer. */
+static int offer_partial(struct conn *c, const struct msg_ask *ask, const char *path)
+{
+	uint8_t key[STAGE_KEY_LEN];
+	struct dir *parent;
+	const char *leaf;
+	struct stat st;
+	int err = prefix_key(key, "", path, ask->tag, MSG_TAG_LEN);
+	if (err == 0)
+		err = dir_cache_parent(&c->dirs, path, false, &parent, &leaf);
+	if (err < 0)
+		return err;
+	err = claim_take(c->env->claims, &c->claim, key, c->run, channel_fd(c->channel),
+		CLAIM_STALL_MS, CLAIM_WAIT_MS);
+	if (err == 0)
+		err = stage_resume(&c->area, parent, key, false, &c->offer.stage);
+	dir_put(parent);
+	if (err < 0)
+		return err;
+	if (fstat(c->offer.stage.fd, &st) < 0)
+		return -err_from_errno(errno);
+	c->offer.offset = prefix_usable((uint64_t)st.st_size, ask->size);
+	c->offer.kind = OFFER_PARTIAL;
+	return c->offer.offset > 0 ? 0 : -ERR_NOT_FOUND;
+}
+
+static int offer_whole(struct conn *c, const struct msg_ask *ask, const char *path)
+{
+	struct stat st;
+	int fd = dir_cache_open(&c->dirs, path, true);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != ask->size) {
+		fd_close(fd);
+		return -ERR_NOT_FOUND;
+	}
+	c->offer.fd = fd;
+	c->offer.kind = OFFER_WHOLE;
+	c->offer.offset = ask->size;
+	return 0;
+}
+
+static int send_offer(struct conn *c, uint32_t id, uint8_t kind, uint64_t offset)
+{
+	struct wcur w;
+	channel_begin(c->channel, &w);
+	msg_offer_encode(&w, &(struct msg_offer){.kind = kind, .offset = offset});
+	return channel_end(c->channel, &w, MSG_OFFER, id);
+}
+
+/* The offer goes out at once, so that the client digests its side while we
+ * digest ours. */
+static int prove_offer(struct conn *c, uint32_t id)
+{
+	struct offer *o = &c->offer;
+	if (!o->digest && !(o->digest = digest_new()))
+		return -ERR_RESOURCE;
+	int err = send_offer(c, id, (uint8_t)o->kind, o->offset);
+	if (err == 0)
+		err = channel_flush(c->channel);
+	if (err == 0)
+		err = prefix_digest(o->digest, o->kind == OFFER_WHOLE ? o->fd : o->stage.fd,
+			o->offset, c->channel);
+	if (err_is_connection(err))
+		return err;
+	/* What cannot be read proves nothing, and is not continued. */
+	if (err < 0)
+		err = digest_start(o->digest);
+	o->id = id;
+	return err < 0 ? err : prefix_send_proof(c->channel, id, o->digest);
+}
+
+static int answer_ask(struct conn *c, uint32_t id, const struct msg_ask *ask, const char *path)
+{
+	struct stat st;
+	int err = beneath_lstat(c->env->root_fd, path, &st);
+	bool exists = err == 0;
+	if (err < 0 && err != -ERR_NOT_FOUND)
+		return conn_refuse(c, id, err, NULL);
+	if (exists && (ask->flags & ASK_NO_CLOBBER))
+		return conn_refuse(c, id, -ERR_EXISTS, NULL);
+	if (exists && (ask->flags & ASK_UPDATE) && S_ISREG(st.st_mode) &&
+		(uint64_t)st.st_size == ask->size) {
+		struct msg_time mtime = msg_time_of(&st.st_mtim);
+		if (same_time(&mtime, &ask->mtime))
+			return send_offer(c, id, OFFER_SAME, 0);
+	}
+	if ((ask->flags & ASK_PARTIAL) && offer_partial(c, ask, path) == 0)
+		return prove_offer(c, id);
+	conn_offer_drop(c);
+	if (exists && (ask->flags & ASK_WHOLE) && offer_whole(c, ask, path) == 0)
+		return prove_offer(c, id);
+	return send_offer(c, id, OFFER_NONE, 0);
+}
+
+int conn_ask(struct conn *c, const struct channel_msg *m)
+{
+	struct msg_ask ask;
+	int err = msg_ask_decode(&ask, m->payload, m->len);
+	if (err < 0)
+		return err == -ERR_PROTOCOL ? err : conn_refuse(c, m->id, err, NULL);
+	char path[PATH_WIRE_MAX + 1];
+	conn_path(path, &ask.path);
+	conn_offer_drop(c);
+	return answer_ask(c, m->id, &ask, path);
+}
+
+/* -- PUT: before the data ------------------------------------------------ */
+
+static bool is_large(const struct msg_file *file)
+{
+	return file->size >= CHECKPOINT_INTERVAL;
+}
+
+/* Says early what would only fail at the end: a name that is taken, a disk
+ * that is too small.  Small files are cheaper tried than asked about. */
+static int upload_precheck(const struct upload *u, char *text, size_t cap)
+{
+	struct stat st;
+	bool no_clobber = u->put.flags & PUT_NO_CLOBBER;
+	if ((no_clobber || is_large(&u->file)) &&
+		fstatat(u->parent->fd, u->leaf, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return -ERR_IS_DIR;
+		if (no_clobber)
+			return -ERR_EXISTS;
+	}
+	struct statvfs fs;
+	if (!is_large(&u->file) || u->file.size == MSG_SIZE_UNKNOWN ||
+		fstatvfs(u->parent->fd, &fs) < 0)
+		return 0;
+	uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize, need = u->file.size - u->file.offset;
+	if (need <= room)
+		return 0;
+	char needs[TEXT_SIZE_MAX], has[TEXT_SIZE_MAX];
+	snprintf(text, cap, "the disk is full (needs %s, has %s)", text_format_size(needs, need),
+		text_format_size(has, room));
+	return -ERR_NO_SPACE;
+}
+
+/* The stage that was offered for this request, with the digest of its prefix. */
+static int upload_take_offer(struct upload *u)
+{
+	struct offer *o = &u->conn->offer;
+	if (o->id != u->id || (u->file.offset != 0 && u->file.offset != o->offset))
+		return -ERR_PROTOCOL;
+	if (o->kind == OFFER_WHOLE) {
+		if (u->file.offset == 0)
+			return -ERR_NOT_FOUND;
+		u->whole_fd = fd_take(&o->fd);
+	} else {
+		u->stage = o->stage;
+		o->stage = STAGE_NONE;
+	}
+	o->id = 0;
+	u->claim = &u->conn->claim;
+	if (u->file.offset == 0)
+		return 0;
+	struct digest *d = u->conn->digest;
+	u->conn->digest = o->digest;
+	o->digest = d;
+	return 0;
+}
+
+/* A stage that is kept when this breaks off; a private one while another
+ * connection holds the place. */
+static int upload_open_resumable(struct upload *u)
+{
+	struct conn *c = u->conn;
+	uint8_t key[STAGE_KEY_LEN];
+	int err = prefix_key(key, "", u->path, u->put.tag, MSG_TAG_LEN);
+	if (err == 0 && !u->claim->held)
+		err = claim_take(c->env->claims, u->claim, key, c->run, channel_fd(c->channel),
+			CLAIM_STALL_MS, CLAIM_WAIT_MS);
+	if (err == 0)
+		err = stage_resume(&c->area, u->parent, key, true, &u->stage);
+	if (err == -ERR_BUSY)
+		err = stage_create(&c->area, u->parent, &u->stage);
+	return err;
+}
+
+static int upload_open_stage(struct upload *u)
+{
+	struct conn *c = u->conn;
+	int err = -ERR_NOT_FOUND;
+	if (c->offer.id != 0 && c->offer.id == u->id)
+		err = upload_take_offer(u);
+	else if (u->file.offset != 0)
+		return -ERR_PROTOCOL;
+	if (err == -ERR_NOT_FOUND && (u->put.flags & PUT_RESUMABLE))
+		err = upload_open_resumable(u);
+	else if (err == -ERR_NOT_FOUND)
+		err = stage_create(&c->area, u->parent, &u->stage);
+	if (err == 0 && u->stage.resumable && ftruncate(u->stage.fd, (off_t)u->file.offset) < 0)
+		err = -err_from_errno(errno);
+	if (err == 0 && u->file.offset == 0)
+		err = digest_start(c->digest);
+	return err;
+}
+
+static int upload_open(struct upload *u, char *text, size_t cap)
+{
+	struct conn *c = u->conn;
+	bool parents = u->put.flags & PUT_PARENTS;
+	if (u->put.alg != DIGEST_SHA256)
+		return -ERR_UNSUPPORTED;
+	if (!(channel_session(c->channel)->rights & RIGHT_WRITE))
+		u->put.flags |= PUT_NO_CLOBBER;
+	int err = conn_batch(c, !(u->put.flags & PUT_NO_SYNC));
+	if (err == 0)
+		err = dir_cache_parent(&c->dirs, u->path, parents, &u->parent, &u->leaf);
+	if (err == 0)
+		err = upload_precheck(u, text, cap);
+	if (err == 0)
+		err = upload_open_stage(u);
+	return err;
+}
+
+/* -- PUT: the data and after ---------------------------------------------- */
+
+static void upload_progress(void *ctx, uint64_t bytes)
+{
+	struct upload *u = ctx;
+	u->told += bytes;
+	if (u->told < (1u << 20) || !u->claim->held)
+		return;
+	u->told = 0;
+	claim_progress(u->conn->env->claims, u->claim);
+}
+
+/* Answers as soon as it is clear that this file fails, so that the client stops. */
+static int upload_failed(void *ctx, int err)
+{
+	struct upload *u = ctx;
+	u->answered = true;
+	conn_log(u->conn, &(struct conn_event){
+				  .op = "put",
+				  .path = u->path,
+				  .bytes = u->file.size == MSG_SIZE_UNKNOWN ? 0 : u->file.size,
+				  .started_ms = u->started_ms,
+				  .result = err,
+			  });
+	int failed = conn_refuse(u->conn, u->id, err, NULL);
+	return failed < 0 ? failed : channel_flush(u->conn->channel);
+}
+
+/* Mode and times by descriptor, before the name is visible. */
+static int upload_set_attr(const struct upload *u, int fd)
+{
+	bool preserve = u->put.flags & PUT_PRESERVE;
+	mode_t mode = preserve ? u->file.mode : u->file.mode & ~u->conn->env->umask;
+	/* A fresh stage was made with these already. */
+	bool as_made = !u->stage.resumable && u->whole_fd < 0 &&
+		       mode == (0666 & ~u->conn->env->umask);
+	if (!as_made && fchmod(fd, mode & 0777) < 0)
+		return -err_from_errno(errno);
+	struct timespec times[2] = {
+		{.tv_nsec = UTIME_OMIT},
+		{.tv_sec = u->file.mtime.sec, .tv_nsec = (long)u->file.mtime.nsec},
+	};
+	if (preserve && futimens(fd, times) < 0)
+		return -err_from_errno(errno);
+	return 0;
+}
+
+static int upload_publish(struct upload *u, const struct received *got)
+{
+	struct conn *c = u->conn;
+	struct batch_tag tag = {
+		.id = u->id,
+		.path = u->path,
+		.is_file = true,
+		.size = got->size,
+		.resumed_from = u->file.offset,
+		.started_ms = u->started_ms,
+	};
+	memcpy(tag.digest, got->digest, DIGEST_LEN);
+	int err = upload_set_attr(u, u->whole_fd >= 0 ? u->whole_fd : u->stage.fd);
+	if (err < 0)
+		return batch_add_result(c->batch, &tag, err);
+	conn_note_made(c, u->parent);
+	if (u->whole_fd >= 0)
+		return batch_add_made(c->batch, &tag, u->parent, fd_take(&u->whole_fd));
+	return batch_add_stage(c->batch, &tag, &u->stage, u->parent,
+		u->put.flags & PUT_NO_CLOBBER);
+}
+
+/* What is left of an upload that broke off: its verified beginning, or nothing. */
+static void upload_leave(struct upload *u, const struct received *got, int err)
+{
+	bool keep = u->stage.resumable && got->good > 0 && got->aborted != ERR_CHANGED &&
+		    !(err == -ERR_ABORTED && got->aborted == ERR_MISMATCH);
+	if (u->stage.fd >= 0 && keep && ftruncate(u->stage.fd, (off_t)got->good) == 0)
+		stage_keep(&u->stage);
+	else
+		stage_discard(&u->stage);
+	u->stage = STAGE_NONE;
+}
+
+static int upload_receive(struct upload *u)
+{
+	struct conn *c = u->conn;
+	struct receiver r = {
+		.channel = c->channel,
+		.digest = c->digest,
+		.fd = u->stage.fd,
+		.write_behind = c->batch_sync && is_large(&u->file),
+		.progress = upload_progress,
+		.failed = upload_failed,
+		.ctx = u,
+	};
+	struct received got;
+	int err = receiver_receive(&r, &u->file, &got);
+	if (err == 0)
+		return upload_publish(u, &got);
+	upload_leave(u, &got, err);
+	if (err_is_connection(err) || u->answered)
+		return err_is_connection(err) ? err : 0;
+	return conn_refuse(c, u->id, err, NULL);
+}
+
+/* Refuses before any data was looked at, and lets it pass.  A small file is refused in its
+ * turn with the batch, so that many of them do not make many small batches. */
+static int upload_refuse(struct upload *u, int err, const char *text)
+{
+	struct conn *c = u->conn;
+	struct batch_tag tag = {
+		.id = u->id, .path = u->path, .is_file = true, .started_ms = u->started_ms};
+	int failed;
+	if (c->batch && !is_large(&u->file)) {
+		failed = batch_add_result(c->batch, &tag, err);
+	} else {
+		conn_log(c, &(struct conn_event){.op = "put",
+				    .path = u->path,
+				    .started_ms = u->started_ms,
+				    .result = err});
+		failed = conn_refuse(c, u->id, err, *text ? text : NULL);
+		if (failed == 0)
+			failed = channel_flush(c->channel);
+	}
+	return failed < 0 ? failed : channel_drain(c->channel);
+}
+
+static int upload_run(struct upload *u)
+{
+	struct channel_msg m;
+	int err = channel_read(u->conn->channel, &m);
+	if (err < 0)
+		return err;
+	if (m.type == MSG_ABORT)
+		return conn_refuse(u->conn, u->id, -ERR_ABORTED, NULL);
+	err = msg_file_decode(&u->file, m.payload, m.len);
+	if (err < 0)
+		return err;
+	char text[128] = "";
+	err = upload_open(u, text, sizeof(text));
+	if (err == -ERR_PROTOCOL)
+		return err;
+	return err < 0 ? upload_refuse(u, err, text) : upload_receive(u);
+}
+
+int conn_put(struct conn *c, const struct channel_msg *m)
+{
+	struct upload u = {
+		.conn = c,
+		.id = m->id,
+		.stage = STAGE_NONE,
+		.whole_fd = -1,
+		.started_ms = clock_now_ms(),
+	};
+	u.claim = &u.own_claim;
+	int err = msg_put_decode(&u.put, m->payload, m->len);
+	if (err == -ERR_PROTOCOL)
+		return err;
+	if (err < 0) {
+		int failed = conn_refuse(c, m->id, err, NULL);
+		return failed < 0 ? failed : channel_drain(c->channel);
+	}
+	conn_path(u.path, &u.put.path);
+	err = upload_run(&u);
+	stage_discard(&u.stage);
+	fd_close(u.whole_fd);
+	dir_put(u.parent);
+	claim_drop(c->env->claims, u.claim);
+	return err;
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/text.h"
+#include "daemon/accept.h"
+#include "daemon/claim.h"
+#include "daemon/listen.h"
+#include "daemon/log.h"
+#include "daemon/sweep.h"
+#include "daemon/systemd.h"
+#include "daemon/table.h"
+#include "os/clock.h"
+#include "os/fd.h"
+
+#define STATUS_FAILED 1
+#define STATUS_CONFIG 2
+
+#define END_TIMEOUT_MS 5000 /* for threads to end after their sockets were shut down */
+
+/* What a connection may hold at a time (socket, file, directory), and the
+ * daemon besides. */
+#define FDS_PER_CONN 3
+#define FDS_OWN      (32 + LISTEN_FD_MAX)
+
+enum phase {
+	/* Until a signal. */
+	PHASE_RUN,
+	/* No new connections; until all have ended, a signal, or the drain timeout. */
+	PHASE_DRAIN,
+	/* Sockets shut down; until all threads are joined, or END_TIMEOUT_MS. */
+	PHASE_END,
+};
+
+/* The main thread's, but for draining and what conn_env lends out. */
+struct server {
+	const struct config *config; /* borrowed */
+	int root_fd;                 /* owned */
+	int drain_fd;                /* owned: an eventfd, readable once draining */
+	int signal_fd;               /* owned */
+	atomic_bool draining;
+	enum phase phase;
+	int64_t phase_end_ms;  /* CLOCK_MONOTONIC; INT64_MAX in PHASE_RUN */
+	struct claims *claims; /* owned */
+	struct sweep *sweep;   /* owned, or NULL */
+	struct listeners listeners;
+	struct table table;
+	struct conn_env env; /* frozen after start: what connections are given */
+	struct acceptor acceptor;
+	struct systemd_beat beat;
+};
+
+void server_conn_active(struct conn_slot *slot)
+{
+	slot_set_active(slot);
+}
+
+void server_conn_busy(struct conn_slot *slot, bool busy)
+{
+	slot_set_busy(slot, busy);
+}
+
+void server_conn_closing(struct conn_slot *slot)
+{
+	slot_release(slot);
+}
+
+bool server_is_draining(const struct server *s)
+{
+	return atomic_load(&s->draining);
+}
+
+/* -- The start ----------------------------------------------------------- */
+
+static int directory_open(const char *option, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		log_line(LOG_LEVEL_ERR, "cannot open --%s=%s: %s", option, path,
+			strerror(errno));
+	return fd;
+}
+
+/* Nothing is kept in the state directory yet; a wrong one is said now all the same. */
+static int directories_open(const struct config *config)
+{
+	FD_OWNED state_fd = -1;
+
+	if (config->state_dir) {
+		state_fd = directory_open("state-dir", config->state_dir);
+		if (state_fd < 0)
+			return -1;
+	}
+	return directory_open("root", config->root);
+}
+
+int server_check(const struct config *config)
+{
+	FD_OWNED root_fd = directories_open(config);
+
+	return root_fd < 0 ? STATUS_FAILED : EXIT_SUCCESS;
+}
+
+static void descriptors_raise(const struct config *config)
+{
+	rlim_t needed = (rlim_t)config->max_connections * FDS_PER_CONN + FDS_OWN;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= needed)
+		return;
+	log_line(LOG_LEVEL_WARNING,
+		"%u connections may need %llu descriptors, the limit is %llu: raise it "
+		"(LimitNOFILE=), or lower --max-connections",
+		config->max_connections, (unsigned long long)needed,
+		(unsigned long long)limit.rlim_cur);
+}
+
+/* Blocked here, and so in all threads; the poll loop reads them. */
+static int signals_open(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* What needs nothing but memory and descriptors. */
+static int server_init(struct server *s)
+{
+	int err = table_init(&s->table, s->config->max_connections);
+
+	s->signal_fd = signals_open();
+	s->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->claims = claims_new();
+	if (err < 0 || s->signal_fd < 0 || s->drain_fd < 0 || !s->claims) {
+		log_line(LOG_LEVEL_ERR, "cannot start: %s", err_text(ERR_RESOURCE));
+		return -ERR_RESOURCE;
+	}
+	return 0;
+}
+
+static int server_open_sweep(struct server *s)
+{
+	int64_t age_sec = s->config->partial_age_sec;
+	int err = age_sec > 0 ? sweep_start(&s->sweep, s->root_fd, age_sec) : 0;
+
+	if (err < 0)
+		log_line(LOG_LEVEL_ERR, "cannot start a thread: %s", err_text(err));
+	return err;
+}
+
+/* 0 or the exit status. */
+static int server_open(struct server *s)
+{
+	mode_t mask = umask(0);
+	int err;
+
+	umask(mask);
+
+	descriptors_raise(s->config);
+	if (server_init(s) < 0)
+		return STATUS_FAILED;
+	s->root_fd = directories_open(s->config);
+	if (s->root_fd < 0)
+		return STATUS_FAILED;
+	err = listeners_open(&s->listeners, s->config);
+	if (err < 0)
+		return err == -ERR_DENIED ? STATUS_CONFIG : STATUS_FAILED;
+	if (server_open_sweep(s) < 0)
+		return STATUS_FAILED;
+	s->env = (struct conn_env){
+		.config = s->config,
+		.server = s,
+		.claims = s->claims,
+		.root_fd = s->root_fd,
+		.drain_fd = s->drain_fd,
+		.umask = mask,
+	};
+	acceptor_init(&s->acceptor, &s->table, &s->env);
+	return 0;
+}
+
+static void server_announce(struct server *s)
+{
+	if (s->config->anonymous == 0)
+		log_line(LOG_LEVEL_WARNING,
+			"without TLS no client has an identity, and --anonymous=none "
+			"gives "
+			"such clients no rights: all will be refused");
+	listeners_announce(&s->listeners);
+	systemd_beat_init(&s->beat, clock_now_ms());
+	systemd_ready();
+}
+
+static void server_close(struct server *s)
+{
+	sweep_stop(s->sweep);
+	acceptor_fini(&s->acceptor);
+	listeners_close(&s->listeners);
+	table_fini(&s->table);
+	claims_free(s->claims);
+	fd_close(s->drain_fd);
+	fd_close(s->signal_fd);
+	fd_close(s->root_fd);
+}
+
+/* -- The end ------------------------------------------------------------- */
+
+static void server_set_phase(struct server *s, enum phase phase, int timeout_ms)
+{
+	s->phase = phase;
+	s->phase_end_ms = clock_now_ms() + timeout_ms;
+}
+
+static void server_drain(struct server *s)
+{
+	listeners_close(&s->listeners);
+	atomic_store(&s->draining, true);
+	eventfd_write(s->drain_fd, 1);
+	systemd_stopping();
+	log_line(LOG_LEVEL_NOTICE, "stopping: %u connections, %u transfers",
+		s->table.count, table_transfers(&s->table));
+	server_set_phase(s, PHASE_DRAIN, s->config->drain_timeout_ms);
+}
+
+static void server_end(struct server *s)
+{
+	log_line(LOG_LEVEL_NOTICE, "closing %u connections", s->table.count);
+	table_shutdown(&s->table);
+	server_set_phase(s, PHASE_END, END_TIMEOUT_MS);
+}
+
+/* To the next phase: told to, or the time of this one is over. */
+static void server_advance(struct server *s)
+{
+	switch (s->phase) {
+	case PHASE_RUN:
+		server_drain(s);
+		break;
+	case PHASE_DRAIN:
+		server_end(s);
+		break;
+	case PHASE_END:
+		log_line(LOG_LEVEL_ERR, "%u connections do not end: leaving them",
+			s->table.count);
+		_exit(STATUS_FAILED);
+	}
+}
+
+/* -- Between ------------------------------------------------------------- */
+
+static void server_take_signal(struct server *s)
+{
+	struct signalfd_siginfo info;
+
+	if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	if (s->phase != PHASE_END) /* that one is as fast as it gets */
+		server_advance(s);
+}
+
+static int64_t earlier(int64_t a_ms, int64_t b_ms)
+{
+	return a_ms < b_ms ? a_ms : b_ms;
+}
+
+/* How long to sleep when nothing happens. */
+static int server_timeout(struct server *s, int64_t now_ms)
+{
+	int64_t wake_ms =
+		earlier(s->phase_end_ms, systemd_beat(&s->beat, s->table.count,
+						 table_transfers(&s->table), now_ms));
+
+	if (s->acceptor.resume_ms > now_ms)
+		wake_ms = earlier(wake_ms, s->acceptor.resume_ms);
+	return wake_ms == INT64_MAX ? -1 : clock_poll_ms(wake_ms, now_ms);
+}
+
+/* One turn: waits until something happens, and deals with it. */
+static void server_turn(struct server *s)
+{
+	struct pollfd fds[2 + LISTEN_FD_MAX] = {
+		{.fd = s->signal_fd, .events = POLLIN},
+		{.fd = s->table.ended_fd, .events = POLLIN},
+	};
+	struct pollfd *listening = fds + 2;
+	int64_t now_ms = clock_now_ms();
+	bool paused = s->acceptor.resume_ms > now_ms;
+
+	for (size_t i = 0; i < s->listeners.count; i++)
+		listening[i] = (struct pollfd){
+			.fd = paused ? -1 : s->listeners.fds[i],
+			.events = POLLIN,
+		};
+	poll(fds, 2 + s->listeners.count, server_timeout(s, now_ms));
+	if (fds[0].revents)
+		server_take_signal(s);
+	if (fds[1].revents)
+		table_reap(&s->table);
+	for (size_t i = 0; i < s->listeners.count; i++)
+		if (listening[i].revents)
+			acceptor_accept(&s->acceptor, listening[i].fd);
+}
+
+static void server_loop(struct server *s)
+{
+	while (s->phase == PHASE_RUN || s->table.count > 0) {
+		server_turn(s);
+		if (clock_now_ms() >= s->phase_end_ms && s->table.count > 0)
+			server_advance(s);
+	}
+	log_line(LOG_LEVEL_NOTICE, "stopped");
+}
+
+int server_run(const struct config *config)
+{
+	struct server s = {
+		.config = config,
+		.root_fd = -1,
+		.drain_fd = -1,
+		.signal_fd = -1,
+		.phase_end_ms = INT64_MAX,
+		.acceptor = {.spare_fd = -1},
+	};
+	int status = server_open(&s);
+
+	if (status == 0) {
+		server_announce(&s);
+		server_loop(&s);
+	}
+	server_close(&s);
+	return status;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The daemon's frame: listening sockets, the accept loop, a thread for each
+ * connection, signals and the end.  server_run is the main thread.
+ *
+ * Locks: table.lock guards the table of connections (table.h), the lock in
+ * claim.c the partials in use; no two are held at once, and each is held for
+ * memory work and shutdown(2) only.
+ */
+#ifndef SOCKD_SERVER_H
+#define SOCKD_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/compiler.h"
+#include "daemon/config.h"
+#include "os/sock.h"
+
+struct claims;
+struct server;
+struct conn_slot; /* a place in the table, one per connection */
+
+/* What a connection's thread is given.  Frozen for the life of the connection. */
+struct conn_env {
+	const struct config *config; /* borrowed (outlives all connections) */
+	struct server *server;       /* borrowed */
+	struct conn_slot *slot;      /* borrowed */
+	struct claims *claims;       /* borrowed; daemon/claim.h */
+	int root_fd;                 /* borrowed */
+	int drain_fd;                /* borrowed: readable once the daemon is stopping */
+	mode_t umask;                /* of the process, read before there were threads */
+	char peer[SOCK_NAME_MAX];
+};
+
+/*
+ * The life of a connection (daemon/conn.c), on its own thread; returns when it has
+ * ended.  FD (non-blocking, close-on-exec) is its own to close, but the main
+ * thread may shut it down at any time: server_conn_closing comes before close(2).
+ */
+void conn_serve(const struct conn_env *env, int fd);
+
+/* -- for conn_serve; any thread ----------------------------------------- */
+
+/* The first request has arrived: the connection is no longer a candidate for
+ * being closed in favour of a new one. */
+void server_conn_active(struct conn_slot *slot);
+/* For the status line and the drain: a transfer begins or ends. */
+void server_conn_busy(struct conn_slot *slot, bool busy);
+/* FD is about to be closed, so that its number may soon be another's: the main thread
+ * does not touch it from here on.  Once in every connection. */
+void server_conn_closing(struct conn_slot *slot);
+/* Whether the daemon is stopping. */
+bool server_is_draining(const struct server *s);
+
+/* Opens root and sockets, runs until told to stop.  The exit status. */
+int server_run(const struct config *config);
+/* Looks whether server_run could open the directories, for --check.  The exit status. */
+int server_check(const struct config *config);
+
+#endif

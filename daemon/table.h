@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The table of connections: a slot and a thread for each.
+ *
+ * A slot is running from table_start until conn_serve returns, then ended
+ * until the main thread has joined its thread; there are never more threads
+ * than slots.  The table is the main thread's, but for the slot_ functions.
+ */
+#ifndef SOCKD_TABLE_H
+#define SOCKD_TABLE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "base/compiler.h"
+#include "daemon/server.h"
+
+enum slot_stage {
+	SLOT_FRESH,   /* has made no request */
+	SLOT_ACTIVE,  /* has made one */
+	SLOT_EVICTED, /* had made none when its place was needed */
+};
+
+struct conn_slot {
+	struct conn_env env;         /* frozen after start */
+	struct table *table;         /* borrowed */
+	pthread_t thread;            /* the main thread's */
+	TAILQ_ENTRY(conn_slot) link; /* guarded by table.lock, as all below */
+	enum slot_stage stage;
+	bool busy; /* a transfer runs */
+	int fd;    /* borrowed (until slot_release): the socket; or -1 */
+};
+
+TAILQ_HEAD(slot_list, conn_slot);
+
+struct table {
+	pthread_mutex_t lock;
+	struct slot_list running; /* guarded by lock: owned, the oldest first */
+	struct slot_list ended;   /* guarded by lock: owned, to be joined */
+	unsigned transfers;       /* guarded by lock: the slots that are busy */
+	unsigned count;           /* the main thread's: running and ended */
+	unsigned max;             /* frozen after start */
+	int ended_fd;             /* owned; readable when ended is not empty */
+	pthread_attr_t attr;      /* frozen after start */
+};
+
+/* 0 or -ERR_RESOURCE; either way table_fini is due. */
+int table_init(struct table *t, unsigned max) MUST_CHECK;
+void table_fini(struct table *t); /* when it is empty */
+
+/* Starts a connection with a copy of ENV, in which slot is filled in.
+ * 0; or -ERR_RESOURCE without memory or threads, and FD stays the caller's. */
+int table_start(struct table *t, const struct conn_env *env, int fd) MUST_CHECK;
+
+/* Joins the threads that have ended. */
+void table_reap(struct table *t);
+
+/* Shuts down the oldest connection that has made no request and joins it, waiting
+ * about a second at the most.  Whether there is a free place now. */
+bool table_evict(struct table *t);
+
+/* Shuts all sockets down, under the feet of their threads. */
+void table_shutdown(struct table *t);
+
+unsigned table_transfers(struct table *t);
+
+/* -- any thread --------------------------------------------------------- */
+
+void slot_set_active(struct conn_slot *slot);
+void slot_set_busy(struct conn_slot *slot, bool busy);
+/* The socket is about to be closed: nobody shuts it down from here on. */
+void slot_release(struct conn_slot *slot);
+
+#endif

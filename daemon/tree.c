@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What makes a tree beside its files: directories, links, attributes.  All
+ * are answered through the batch, in order with the uploads around them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "daemon/conn.h"
+#include "os/clock.h"
+#include "os/fd.h"
+
+static struct batch_tag tag_of(const struct channel_msg *m, const char *path)
+{
+	return (struct batch_tag){.id = m->id, .path = path, .started_ms = clock_now_ms()};
+}
+
+/* Ends a request that was decoded with ERR or failed with it. */
+static int fail(struct conn *c, const struct channel_msg *m, const char *path, int err)
+{
+	if (err == -ERR_PROTOCOL)
+		return err;
+	int failed = conn_batch(c, c->batch ? c->batch_sync : true);
+	if (failed < 0)
+		return conn_refuse(c, m->id, err, NULL);
+	struct batch_tag tag = tag_of(m, path);
+	return batch_add_result(c->batch, &tag, err);
+}
+
+/* The directory that a new name goes into; parents are made when FLAGS say so. */
+static int open_parent(struct conn *c, const char *path, uint32_t flags, struct dir **out)
+{
+	const char *leaf;
+	int err = conn_batch(c, c->batch ? c->batch_sync : true);
+	if (err == 0)
+		err = dir_cache_parent(&c->dirs, path, flags & PUT_PARENTS, out, &leaf);
+	if (err == 0)
+		conn_note_made(c, *out);
+	return err;
+}
+
+/* Makes LEAF in PARENT, open to us whatever its mode, or finds it there. */
+static int make_dir(struct conn *c, struct dir *parent, const char *path, uint32_t mode)
+{
+	if (mkdirat(parent->fd, path_leaf(path), (mode & 0777) | 0700) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -err_from_errno(errno);
+	FD_OWNED fd = beneath_open(c->env->root_fd, path, O_PATH | O_DIRECTORY, 0);
+	return fd < 0 ? fd : 0;
+}
+
+int conn_mkdir(struct conn *c, const struct channel_msg *m)
+{
+	struct msg_mkdir mk;
+	char path[PATH_WIRE_MAX + 1] = "";
+	int err = msg_mkdir_decode(&mk, m->payload, m->len);
+	if (err < 0)
+		return fail(c, m, path, err);
+	conn_path(path, &mk.path);
+	struct dir *parent = NULL;
+	if (*path) {
+		err = open_parent(c, path, mk.flags, &parent);
+		if (err == 0)
+			err = make_dir(c, parent, path, mk.mode);
+	} else { /* the root is there */
+		err = conn_batch(c, c->batch ? c->batch_sync : true);
+	}
+	struct batch_tag tag = tag_of(m, path);
+	err = err < 0 ? fail(c, m, path, err) : batch_add_made(c->batch, &tag, parent, -1);
+	dir_put(parent);
+	return err;
+}
+
+int conn_link(struct conn *c, const struct channel_msg *m)
+{
+	struct msg_link link;
+	char path[PATH_WIRE_MAX + 1] = "", target[PATH_TARGET_MAX + 1];
+	int err = msg_link_decode(&link, m->payload, m->len);
+	if (err < 0)
+		return fail(c, m, path, err);
+	conn_path(path, &link.path);
+	memcpy(target, link.target.bytes, link.target.len);
+	target[link.target.len] = '\0';
+	if (!path_link_stays_inside(path, target))
+		return fail(c, m, path, -ERR_ESCAPE);
+	struct dir *parent = NULL;
+	struct stage stage = STAGE_NONE;
+	bool no_clobber = (link.flags & PUT_NO_CLOBBER) ||
+			  !(channel_session(c->channel)->rights & RIGHT_WRITE);
+	err = open_parent(c, path, link.flags, &parent);
+	if (err == 0)
+		err = stage_link(&c->area, parent, target, &stage);
+	struct batch_tag tag = tag_of(m, path);
+	err = err < 0 ? fail(c, m, path, err)
+		      : batch_add_stage(c->batch, &tag, &stage, parent, no_clobber);
+	dir_put(parent);
+	return err;
+}
+
+int conn_attr(struct conn *c, const struct channel_msg *m)
+{
+	struct msg_attr attr;
+	char path[PATH_WIRE_MAX + 1] = "";
+	int err = msg_attr_decode(&attr, m->payload, m->len);
+	if (err < 0)
+		return fail(c, m, path, err);
+	conn_path(path, &attr.path);
+	/* The mode of a directory that exists is not for those who may only create. */
+	if (!(channel_session(c->channel)->rights & RIGHT_WRITE))
+		return fail(c, m, path, -ERR_DENIED);
+	int fd = beneath_open(c->env->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fail(c, m, path, fd);
+	err = conn_batch(c, c->batch ? c->batch_sync : true);
+	if (err < 0) {
+		fd_close(fd);
+		return fail(c, m, path, err);
+	}
+	struct batch_tag tag = tag_of(m, path);
+	return batch_add_attr(c->batch, &tag, fd, attr.mode, &attr.mtime);
+}
+
+/* Everything before it has been committed by the dispatcher. */
+int conn_flush(struct conn *c, const struct channel_msg *m)
+{
+	struct msg_ok ok = {.durability = c->batch_sync ? DURABLE_DISK : DURABLE_NOT};
+	if (m->len != 0)
+		return -ERR_PROTOCOL;
+	struct wcur w;
+	channel_begin(c->channel, &w);
+	msg_ok_encode(&w, &ok);
+	return channel_end(c->channel, &w, MSG_OK, m->id);
+}
