@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The entries of a remote tree that have arrived and were not looked at yet.
+ * Kept as they came, two parts at the most.  One thread.
+ */
+#ifndef SOCKCP_LISTING_H
+#define SOCKCP_LISTING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/path.h"
+#include "wire/msg.h"
+
+#define LISTING_PART 512 /* entries asked for at a time */
+
+struct listing {
+	uint8_t *bytes; /* owned: payloads of ENTRY, each behind its length (u32, host order) */
+	size_t len, cap, pos;
+	size_t count;   /* entries between pos and len */
+	bool asked;     /* a part is on its way */
+	bool started;   /* this connection has had a LIST; the next part is asked for by NEXT */
+	bool ended;
+	uint64_t files, bytes_total;     /* so far */
+	char last[PATH_WIRE_MAX + 1];    /* the entry that came last; "" before the first */
+	char resume_after[PATH_WIRE_MAX + 1]; /* entries up to here came on an earlier connection */
+};
+
+void listing_init(struct listing *l);
+void listing_fini(struct listing *l);
+
+/* Takes an ENTRY payload in.  -ERR_PROTOCOL when it is not in order. */
+int listing_add(struct listing *l, const uint8_t *payload, size_t len) MUST_CHECK;
+/* The oldest entry; false when there is none.  Borrowed until the next listing_add. */
+bool listing_take(struct listing *l, struct msg_entry *out);
+/* The connection was lost: the next part begins anew and what came is passed over. */
+void listing_restart(struct listing *l);
+
+#endif

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# All but main is a library, for the unit tests.
+bin_PROGRAMS += sockcp
+sockcp_SOURCES = cli/main.c
+sockcp_LDADD = $(LIBCLI)
+
+noinst_LIBRARIES += libcli.a
+libcli_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+libcli_a_SOURCES = \
+	cli/download.c cli/download.h \
+	cli/events.c cli/events.h \
+	cli/get.c \
+	cli/job.h \
+	cli/listing.c cli/listing.h \
+	cli/options.c cli/options.h \
+	cli/peer.c cli/peer.h \
+	cli/progress.c cli/progress.h \
+	cli/put.c \
+	cli/query.c cli/query.h \
+	cli/report.c cli/report.h \
+	cli/request.c cli/request.h \
+	cli/sums.c cli/sums.h \
+	cli/tag.c cli/tag.h \
+	cli/upload.c cli/upload.h \
+	cli/verdict.c cli/verdict.h
+
+LIBCLI = libcli.a $(LIBSOCKD) $(JANSSON_LIBS)

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/peer.h"
+
+#include <config.h>
+#include <poll.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/text.h"
+#include "os/clock.h"
+#include "os/fd.h"
+#include "os/sock.h"
+
+#define ADDRESSES_MAX 8
+/* Chunks we take: what the field's measurements show as best. */
+#define CHUNK_SIZE       (1u << 20)
+#define BACKOFF_FIRST_MS 250
+#define BACKOFF_MAX_MS   8000
+
+int peer_init(struct peer *p, const struct options *opts, struct report *report,
+	const char *host, int stop_fd)
+{
+	*p = (struct peer){.opts = opts, .report = report, .host = host, .stop_fd = stop_fd};
+	return random_bytes(p->run, sizeof(p->run));
+}
+
+void peer_fini(struct peer *p)
+{
+	channel_free(p->channel);
+	p->channel = NULL;
+}
+
+void peer_progress(struct peer *p)
+{
+	p->failures = 0;
+}
+
+/* A descriptor connected to the first address that answers. */
+static int open_socket(const struct peer *p)
+{
+	struct sock_addr addrs[ADDRESSES_MAX];
+	int n = sock_resolve(p->host, p->opts->port, false, addrs, ADDRESSES_MAX);
+	if (n < 0)
+		return n;
+	int err = -ERR_CONNECT;
+	for (int i = 0; i < n; i++) {
+		/* Without TLS nothing leaves this machine. */
+		if (!sock_is_loopback(&addrs[i])) {
+			err = -ERR_DENIED;
+			continue;
+		}
+		int fd = sock_connect(&addrs[i], p->opts->timeout_ms, p->stop_fd);
+		if (fd >= 0 || fd == -ERR_INTERRUPTED)
+			return fd;
+		err = fd;
+	}
+	return err;
+}
+
+static int send_hello(struct peer *p)
+{
+	struct msg_hello m = {
+		.version = 1,
+		.chunk_size = CHUNK_SIZE,
+		.depth = UINT16_MAX,
+		.agent = {"sockcp " PACKAGE_VERSION, strlen("sockcp " PACKAGE_VERSION)},
+	};
+	memcpy(m.run, p->run, sizeof(m.run));
+	struct wcur w;
+	channel_begin(p->channel, &w);
+	msg_hello_encode(&w, &m);
+	int err = channel_end(p->channel, &w, MSG_HELLO, 0);
+	return err < 0 ? err : channel_flush(p->channel);
+}
+
+static int read_hello(struct peer *p)
+{
+	struct channel_msg m;
+	struct msg_hello hello;
+	int err = channel_read(p->channel, &m);
+	if (err == 0)
+		err = msg_hello_decode(&hello, m.payload, m.len);
+	if (err < 0)
+		return err;
+	p->depth = hello.depth;
+	if (hello.chunk_size < channel_chunk_size(p->channel))
+		channel_set_chunk_size(p->channel, hello.chunk_size);
+	return 0;
+}
+
+static int greet(struct peer *p)
+{
+	int err = channel_send_preface(p->channel);
+	if (err == 0)
+		err = send_hello(p);
+	if (err == 0)
+		err = channel_read_preface(p->channel);
+	return err < 0 ? err : read_hello(p);
+}
+
+static int try_connect(struct peer *p)
+{
+	struct channel_limits limits = {
+		.chunk_size = CHUNK_SIZE,
+		.timeout_ms = p->opts->timeout_ms,
+		.stop_fd = p->stop_fd,
+	};
+	channel_free(p->channel);
+	p->channel = NULL;
+	int fd = open_socket(p);
+	if (fd < 0)
+		return fd;
+	int err = channel_new(&p->channel, fd, ROLE_CLIENT, &limits);
+	if (err < 0) {
+		fd_close(fd);
+		return err;
+	}
+	sock_tune(fd, p->opts->timeout_ms);
+	channel_set_rate(p->channel, p->opts->limit);
+	return greet(p);
+}
+
+/* Whether the same again may succeed later. */
+static bool may_retry(int err, bool was_connected)
+{
+	switch (-err) {
+	case ERR_BUSY:
+	case ERR_SHUTDOWN:
+		return true;
+	case ERR_CONNECT:
+	case ERR_CLOSED:
+	case ERR_GARBLED:
+	case ERR_TIMEOUT:
+	case ERR_PROTOCOL: /* more often a broken line than a broken server */
+	case ERR_MISMATCH: /* wrong bytes: continue from the last good ones */
+		return was_connected;
+	default:
+		return false;
+	}
+}
+
+static int pause_ms(const struct peer *p, int ms)
+{
+	struct pollfd stop = {.fd = p->stop_fd, .events = POLLIN};
+	return poll(&stop, 1, ms) > 0 ? -ERR_INTERRUPTED : 0;
+}
+
+/* Doubles from try to try; never quite the same for two clients. */
+static int backoff_ms(unsigned failures)
+{
+	int ms = failures < 6 ? BACKOFF_FIRST_MS << failures : BACKOFF_MAX_MS;
+	uint16_t noise = 0;
+	if (random_bytes(&noise, sizeof(noise)) < 0)
+		noise = 0;
+	return (ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS) + noise % (ms / 4 + 1);
+}
+
+static int connect_again(struct peer *p, int err, bool was_connected)
+{
+	while (err < 0 && may_retry(err, was_connected) && p->failures < p->opts->retries) {
+		int wait = backoff_ms(p->failures++);
+		char took[TEXT_DURATION_MAX];
+		report_note(p->report, "%s; trying again in %s (%u of %u)", err_text(err),
+			text_format_duration(took, (uint64_t)wait), p->failures, p->opts->retries);
+		int stopped = pause_ms(p, wait);
+		if (stopped < 0)
+			return stopped;
+		err = try_connect(p);
+	}
+	return err;
+}
+
+int peer_connect(struct peer *p)
+{
+	return connect_again(p, try_connect(p), false);
+}
+
+int peer_renew(struct peer *p)
+{
+	return peer_connect(p);
+}
+
+int peer_reconnect(struct peer *p, int why)
+{
+	channel_free(p->channel);
+	p->channel = NULL;
+	return connect_again(p, why, true);
+}
