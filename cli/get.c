@@ -72,7 +72,10 @@ static int find_dest(struct get *g)
 	g->into = req->dest_is_dir || !*req->dest || (exists && S_ISDIR(st.st_mode));
 	int err = 0;
 	if (g->into) {
-		g->base = strdup(dest);
+		size_t len = strlen(dest);
+		while (len > 1 && dest[len - 1] == '/')
+			len--;
+		g->base = strndup(dest, len);
 		g->name = strdup("");
 		err = g->base && g->name ? 0 : -ERR_RESOURCE;
 	} else if (req->count > 1) {

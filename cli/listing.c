@@ -67,8 +67,6 @@ int listing_add(struct listing *l, const uint8_t *payload, size_t len)
 	memcpy(l->bytes + l->len + sizeof(size), payload, len);
 	l->len += sizeof(size) + len;
 	l->count++;
-	l->files += e.kind == ENTRY_FILE;
-	l->bytes_total += e.kind == ENTRY_FILE ? e.size : 0;
 	return 0;
 }
 

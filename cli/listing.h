@@ -23,7 +23,6 @@ struct listing {
 	bool asked;     /* a part is on its way */
 	bool started;   /* this connection has had a LIST; the next part is asked for by NEXT */
 	bool ended;
-	uint64_t files, bytes_total;     /* so far */
 	char last[PATH_WIRE_MAX + 1];    /* the entry that came last; "" before the first */
 	char resume_after[PATH_WIRE_MAX + 1]; /* entries up to here came on an earlier connection */
 };

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "cli/count.h"
 #include "cli/job.h"
 #include "cli/options.h"
 #include "cli/peer.h"
@@ -47,7 +48,10 @@ static int run_job(const struct job *job)
 	if (err < 0)
 		return err;
 	report_start(job->report, job->req->host);
-	return job->req->command == COMMAND_PUT ? put_run(job) : get_run(job);
+	struct count *count = count_start(job);
+	err = job->req->command == COMMAND_PUT ? put_run(job) : get_run(job);
+	count_stop(count);
+	return err;
 }
 
 static int run(const struct options *opts, const struct request *req)

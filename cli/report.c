@@ -213,6 +213,11 @@ void report_start(struct report *r, const char *server)
 		event_start(r->events, r->command, server);
 }
 
+bool report_wants_total(const struct report *r)
+{
+	return r->is_moving;
+}
+
 void report_total(struct report *r, uint64_t files, uint64_t bytes, bool final)
 {
 	REPORT_GUARD(r);

@@ -41,6 +41,8 @@ void report_free(struct report *r);
 /* JSON "start".  Once connected. */
 void report_start(struct report *r, const char *server);
 
+/* Whether somebody watches who would want to know how much there is. */
+bool report_wants_total(const struct report *r);
 /* What the whole job is known to hold so far; FINAL when all was counted. */
 void report_total(struct report *r, uint64_t files, uint64_t bytes, bool final);
 

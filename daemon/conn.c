@@ -85,13 +85,24 @@ static int conn_done(void *ctx, const struct batch_tag *tag, int result)
 	return err < 0 && !channel_error(c->channel) ? err : 0;
 }
 
+/* The disk takes its time: the client is not to take us for dead. */
+static void conn_beat(void *ctx)
+{
+	struct conn *c = ctx;
+	if (!channel_error(c->channel))
+		(void)!channel_send_note(c->channel, 0);
+}
+
 int conn_batch(struct conn *c, bool sync)
 {
 	int err = 0;
-	if (!c->batch)
+	if (!c->batch) {
 		err = batch_new(&c->batch, c->env->root_fd, sync, conn_done, c);
-	else if (sync != c->batch_sync)
+		if (err == 0)
+			batch_on_beat(c->batch, conn_beat, c);
+	} else if (sync != c->batch_sync) {
 		err = batch_set_sync(c->batch, sync);
+	}
 	c->batch_sync = sync;
 	return err;
 }

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -16,6 +18,8 @@
 /* Descriptors a batch may hold: directories until their names are on disk, and items'. */
 #define DIRS_MAX 64
 #define FDS_MAX  64
+/* For a few system calls, and for what a sanitizer puts on top. */
+#define WORK_STACK (256u << 10)
 /* Names of a batch stand in one block. */
 #define NAMES_CAP (64u << 10)
 /* So much unflushed data at the most waits for a batch to fill. */
@@ -40,6 +44,8 @@ struct batch {
 	bool sync;
 	batch_done_fn *done;
 	void *ctx;
+	batch_beat_fn *beat; /* or NULL */
+	void *beat_ctx;
 	size_t count;
 	size_t fds;    /* descriptors held by the items */
 	uint64_t bytes;
@@ -66,6 +72,7 @@ int batch_new(struct batch **out, int root, bool sync, batch_done_fn *done, void
 	b->sync = sync;
 	b->done = done;
 	b->ctx = ctx;
+	b->beat = NULL;
 	b->count = b->fds = b->names_len = b->dir_count = 0;
 	b->bytes = 0;
 	b->made_dirs = false;
@@ -101,6 +108,12 @@ void batch_free(struct batch *b)
 	batch_clear(b);
 	fd_close(b->fs_fd);
 	free(b);
+}
+
+void batch_on_beat(struct batch *b, batch_beat_fn *beat, void *ctx)
+{
+	b->beat = beat;
+	b->beat_ctx = ctx;
 }
 
 bool batch_is_empty(const struct batch *b)
@@ -211,15 +224,51 @@ static void batch_flush_dirs(struct batch *b)
 	}
 }
 
-int batch_commit(struct batch *b)
+static void *batch_work(void *arg)
 {
-	if (b->count == 0)
-		return 0;
+	struct batch *b = arg;
 	if (b->sync)
 		batch_flush_data(b);
 	batch_publish(b);
 	if (b->sync)
 		batch_flush_dirs(b);
+	return NULL;
+}
+
+/* Until THREAD has ended; the beat is ours meanwhile. */
+static void batch_wait(struct batch *b, pthread_t thread)
+{
+	struct timespec end;
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	do
+		end.tv_sec++;
+	while (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &end) == ETIMEDOUT &&
+		(b->beat(b->beat_ctx), true));
+}
+
+/* The work of a commit; where it may take long, on a thread of its own, so that the peer can be
+ * told that we are alive. */
+static void batch_run(struct batch *b)
+{
+	pthread_t thread;
+	pthread_attr_t attr;
+	bool apart = false;
+	if (b->sync && b->beat && pthread_attr_init(&attr) == 0) {
+		apart = pthread_attr_setstacksize(&attr, WORK_STACK) == 0 &&
+			pthread_create(&thread, &attr, batch_work, b) == 0;
+		pthread_attr_destroy(&attr);
+	}
+	if (apart)
+		batch_wait(b, thread);
+	else
+		batch_work(b);
+}
+
+int batch_commit(struct batch *b)
+{
+	if (b->count == 0)
+		return 0;
+	batch_run(b);
 	int err = 0;
 	for (size_t i = 0; err == 0 && i < b->count; i++)
 		err = b->done(b->ctx, &b->items[i].tag, b->items[i].result);

@@ -14,7 +14,8 @@
  * second fsync after a failed one succeeds without the data.
  *
  * Without SYNC each addition is published at once and nothing is flushed.
- * One thread.  No allocation per file.
+ * One thread; a commit borrows a second one for its waiting, where it has to beat.
+ * No allocation per file.
  */
 #ifndef SOCKD_TRANSFER_BATCH_H
 #define SOCKD_TRANSFER_BATCH_H
@@ -49,6 +50,12 @@ typedef int batch_done_fn(void *ctx, const struct batch_tag *tag, int result);
 
 /* ROOT: the directory that the stage area belongs to; borrowed for the call. */
 int batch_new(struct batch **out, int root, bool sync, batch_done_fn *done, void *ctx) MUST_CHECK;
+/*
+ * BEAT is called about once a second while a commit waits for the disk, which may take longer
+ * than a peer waits in silence.
+ */
+typedef void batch_beat_fn(void *ctx);
+void batch_on_beat(struct batch *b, batch_beat_fn *beat, void *ctx);
 /* Discards what was not committed. */
 void batch_free(struct batch *b);
 

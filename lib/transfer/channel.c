@@ -620,6 +620,16 @@ int channel_send_error(struct channel *c, uint32_t id, int code, const char *tex
 	return channel_end(c, &w, MSG_ERROR, id);
 }
 
+int channel_send_note(struct channel *c, uint64_t done)
+{
+	struct msg_note m = {.done = done};
+	struct wcur w;
+	channel_begin(c, &w);
+	msg_note_encode(&w, &m);
+	int err = channel_end(c, &w, MSG_NOTE, 0);
+	return err < 0 ? err : channel_flush(c);
+}
+
 int channel_send_empty(struct channel *c, uint8_t type, uint32_t id)
 {
 	struct wcur w;

@@ -139,6 +139,8 @@ int channel_poll(struct channel *c) MUST_CHECK;
 
 /* ERROR: TEXT may be NULL for the code's own text; cut at MSG_TEXT_MAX. */
 int channel_send_error(struct channel *c, uint32_t id, int code, const char *text) MUST_CHECK;
+/* NOTE: we are at work, DONE bytes so far; sent at once. */
+int channel_send_note(struct channel *c, uint64_t done) MUST_CHECK;
 int channel_send_empty(struct channel *c, uint8_t type, uint32_t id) MUST_CHECK;
 
 /* Gives the buffers back when nothing is in them. */

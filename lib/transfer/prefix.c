@@ -36,16 +36,6 @@ uint64_t prefix_usable(uint64_t have, uint64_t size)
 	return have > size ? 0 : have - have % CHECKPOINT_INTERVAL;
 }
 
-static int send_note(struct channel *c, uint64_t done)
-{
-	struct msg_note m = {.done = done};
-	struct wcur w;
-	channel_begin(c, &w);
-	msg_note_encode(&w, &m);
-	int err = channel_end(c, &w, MSG_NOTE, 0);
-	return err < 0 ? err : channel_flush(c);
-}
-
 /* One read(2) of the prefix into the digest; the count, 0 at the end of the file. */
 static ssize_t digest_piece(struct digest *digest, int fd, uint8_t *buf, uint64_t pos,
 	uint64_t len)
@@ -80,7 +70,7 @@ int prefix_digest(struct digest *digest, int fd, uint64_t len, struct channel *c
 		int64_t now_ms = clock_now_ms();
 		if (now_ms - noted_ms >= NOTE_INTERVAL_MS) {
 			noted_ms = now_ms;
-			err = send_note(channel, pos);
+			err = channel_send_note(channel, pos);
 		}
 	}
 	free(buf);
