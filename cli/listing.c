@@ -54,11 +54,14 @@ int listing_add(struct listing *l, const uint8_t *payload, size_t len)
 		return -ERR_PROTOCOL;
 	memcpy(path, e.path.bytes, e.path.len);
 	path[e.path.len] = '\0';
-	if (!*path || path_compare(path, l->last) <= 0)
-		return -ERR_PROTOCOL;
-	memcpy(l->last, path, e.path.len + 1);
-	if (path_compare(path, l->resume_after) <= 0)
-		return 0;
+	/* An error can also be about a directory that came before what is in it. */
+	if (e.kind != ENTRY_ERROR) {
+		if (!*path || path_compare(path, l->last) <= 0)
+			return -ERR_PROTOCOL;
+		memcpy(l->last, path, e.path.len + 1);
+		if (path_compare(path, l->resume_after) <= 0)
+			return 0;
+	}
 	uint32_t size = (uint32_t)len;
 	err = listing_reserve(l, sizeof(size) + len);
 	if (err < 0)

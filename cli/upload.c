@@ -56,12 +56,17 @@ void upload_succeed(struct uploads *u, struct upload_slot *s, enum outcome outco
 
 /* -- The pipeline ------------------------------------------------------- */
 
+static void pop_done(struct uploads *u)
+{
+	while (u->first < u->next && slot_at(u, u->first)->state == SLOT_DONE)
+		u->first++;
+}
+
 /* Sends until no more than KEEP items wait to be sent. */
 static int advance(struct uploads *u, uint64_t keep)
 {
 	for (;;) {
-		while (u->first < u->next && slot_at(u, u->first)->state == SLOT_DONE)
-			u->first++;
+		pop_done(u);
 		struct upload_slot *oldest = slot_at(u, u->first);
 		int err;
 		if (u->first < u->next && oldest->state == SLOT_AGAIN) {
@@ -142,6 +147,10 @@ static int persist(struct uploads *u, int (*step)(struct uploads *u))
 {
 	int err;
 	while ((err = step(u)) < 0) {
+		pop_done(u);
+		/* All is answered: whoever hung up after that has kept its word. */
+		if (u->first == u->end && err != -ERR_INTERRUPTED)
+			return 0;
 		err = recover(u, err);
 		if (err < 0)
 			return err;

@@ -15,6 +15,7 @@
 /* Requests a client may leave unanswered: enough to fill a batch while the last one is
  * flushed, and as many on the way. */
 #define DEPTH (4 * BATCH_MAX)
+#define DRAIN_PAUSE_MS 500
 
 static const struct {
 	uint8_t type;
@@ -260,6 +261,11 @@ static int conn_idle(struct conn *c)
 	if (c->batch && batch_is_empty(c->batch)) {
 		batch_free(c->batch);
 		c->batch = NULL;
+	}
+	/* While we are stopping, a job that is under way goes on as long as it does not pause. */
+	if (server_is_draining(c->env->server)) {
+		int err = channel_wait(c->channel, DRAIN_PAUSE_MS, -1);
+		return err == -ERR_TIMEOUT ? -ERR_SHUTDOWN : err;
 	}
 	server_conn_busy(c->env->slot, false);
 	int err = channel_wait(c->channel, c->env->config->idle_timeout_ms, c->env->drain_fd);

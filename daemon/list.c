@@ -64,12 +64,21 @@ static int list_self(struct conn *c, uint32_t id, const char *path)
 	return err < 0 ? err : send_listed(c, id, false);
 }
 
+/* What no message can name is told of as the directory in which it stands. */
+static struct wire_str entry_path(const struct walk_entry *w)
+{
+	size_t len = strlen(w->path);
+	if (path_check(w->path, len) < 0)
+		len = path_parent_len(w->path);
+	return (struct wire_str){w->path, len};
+}
+
 static int list_entry(struct conn *c, uint32_t id, int base, const struct walk_entry *w)
 {
 	char target[PATH_TARGET_MAX + 1] = "";
 	struct stat st;
-	struct msg_entry e = {.path = {w->path, strlen(w->path)}, .target = {"", 0}};
-	int err = w->error;
+	struct msg_entry e = {.path = entry_path(w), .target = {"", 0}};
+	int err = w->error ? w->error : path_check(w->path, strlen(w->path));
 	if (err == 0 && fstatat(w->parent_fd, w->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		err = -ERR_NOT_FOUND;
 	if (err == 0)

@@ -314,20 +314,21 @@ static bool name_is_stage(const char *name)
 	return digits > 0 && digits <= 16 && name[19 + digits] == '\0';
 }
 
-/* Removes NAME if it is older than BEFORE and nobody holds it. */
+/* Removes NAME if it was last changed before BEFORE and nobody holds it.  The time of
+ * modification does not count: it may already be that of the source. */
 static bool sweep_one(int dirfd, const char *name, int64_t before)
 {
 	FD_OWNED fd = -1;
 	struct stat st;
 
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mtime > before)
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ctime > before)
 		return false;
 	if (S_ISREG(st.st_mode)) {
 		fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
 			return false;
 		/* It may have been resumed and written before we held it. */
-		if (fstat(fd, &st) < 0 || st.st_mtime > before)
+		if (fstat(fd, &st) < 0 || st.st_ctime > before)
 			return false;
 	}
 	return unlinkat(dirfd, name, 0) == 0;

@@ -85,7 +85,7 @@ int stage_link(struct stage_area *a, const struct dir *parent, const char *targe
 	struct stage *out) MUST_CHECK;
 
 /*
- * Removes stages in ROOT's area that nobody holds and that were not written
+ * Removes stages in ROOT's area that nobody holds and that were not changed
  * for AGE_SEC seconds before NOW_SEC (CLOCK_REALTIME).  The number removed, or -ERR_….
  * Fresh stages are not locked: AGE_SEC must be longer than a transfer can pause.
  */

@@ -177,10 +177,10 @@ static int channel_count(struct channel *c, uint64_t *counter, size_t n)
 
 /* Whether the peer has kept the connection below the minimum rate for as
  * long as it may be silent. */
-static bool channel_is_starved(struct channel *c, int64_t waited_ms)
+static bool channel_is_starved(struct channel *c, short events, int64_t waited_ms)
 {
-	if (c->limits.min_rate == 0 || c->limits.timeout_ms < 0 ||
-		c->session.state != SESSION_DATA)
+	bool moving = (events & POLLOUT) || c->session.state == SESSION_DATA;
+	if (!moving || c->limits.min_rate == 0 || c->limits.timeout_ms < 0)
 		return false;
 	c->waited_ms += waited_ms;
 	if (c->waited_ms < c->limits.timeout_ms)
@@ -211,7 +211,7 @@ static int channel_poll_socket(struct channel *c, short events, short *got_out)
 		return channel_fail(c, -err_from_errno(errno));
 	if (p[1].revents)
 		return channel_fail(c, -ERR_INTERRUPTED);
-	if (n == 0 || channel_is_starved(c, clock_now_ms() - start))
+	if (n == 0 || channel_is_starved(c, events, clock_now_ms() - start))
 		return channel_fail(c, -ERR_TIMEOUT);
 	*got_out = p[0].revents;
 	return 0;
