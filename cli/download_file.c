@@ -55,16 +55,23 @@ static int check_space(const struct reception *rx)
 	return need > (uint64_t)fs.f_bavail * fs.f_frsize ? -ERR_NO_SPACE : 0;
 }
 
+/* What we have is not the beginning of what the server has: the source has changed. */
+static int start_anew(struct reception *rx)
+{
+	char name[NAME_CAP];
+	report_note(rx->d->job->report,
+		"%s: what is here of it is not its beginning; starting anew",
+		download_name(rx->slot->tree, rx->local, name, sizeof(name)));
+	return ftruncate(rx->slot->stage.fd, 0) < 0 ? -err_from_errno(errno) : 0;
+}
+
 static int open_stage(struct reception *rx)
 {
 	struct downloads *d = rx->d;
 	struct download_slot *s = rx->slot;
 	uint8_t key[STAGE_KEY_LEN];
 	if (s->stage.fd >= 0) {
-		/* Ours was not the beginning of what the server has. */
-		if (rx->file.offset == 0 && ftruncate(s->stage.fd, 0) < 0)
-			return -err_from_errno(errno);
-		return 0;
+		return rx->file.offset == 0 ? start_anew(rx) : 0;
 	}
 	bool resumable = d->job->opts->resume && rx->file.size >= CHECKPOINT_INTERVAL;
 	int err = resumable ? download_key(d, s, rx->local, key) : -ERR_BUSY;

@@ -157,7 +157,8 @@ static int take_entry(struct downloads *d, const struct download_tree *tree,
 	memcpy(path, e->path.bytes, e->path.len);
 	path[e->path.len] = '\0';
 	struct remote_stat st = {e->kind, e->size, e->mode, e->mtime};
-	int err = leave_dirs(d, tree, path);
+	/* An error can be about a directory from which more is to come. */
+	int err = e->kind == ENTRY_ERROR ? 0 : leave_dirs(d, tree, path);
 	if (err < 0)
 		return err;
 	switch ((enum entry_kind)e->kind) {
@@ -172,7 +173,7 @@ static int take_entry(struct downloads *d, const struct download_tree *tree,
 		break;
 	}
 	const char *shown = path_join(remote, sizeof(remote), tree->remote, path) == 0 ? remote : path;
-	report_failure(d->job->report, shown, SIDE_SERVER,
+	report_failure(d->job->report, *shown ? shown : "/", SIDE_SERVER,
 		e->kind == ENTRY_OTHER ? -ERR_NOT_REGULAR : -(int)e->code, NULL);
 	return 0;
 }

@@ -19,7 +19,8 @@ struct get {
 	bool into;     /* DEST is a directory: sources keep their names */
 	char *base;    /* owned: the directory that is written below, as the user would name it */
 	char *name;    /* owned: of the one file, unless INTO */
-	int base_fd;   /* owned; -1: standard output */
+	bool to_stdout;
+	int base_fd;   /* owned; -1: standard output, or not there in a dry run */
 };
 
 /* Makes the directory PATH and what is missing above it. */
@@ -58,7 +59,9 @@ static int open_base(struct get *g)
 	if (err < 0)
 		return err;
 	g->base_fd = open(g->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return g->base_fd < 0 ? -err_from_errno(errno) : 0;
+	if (g->base_fd >= 0 || (g->job->opts->dry_run && errno == ENOENT))
+		return 0;
+	return -err_from_errno(errno);
 }
 
 static int find_dest(struct get *g)
@@ -66,7 +69,8 @@ static int find_dest(struct get *g)
 	const struct request *req = g->job->req;
 	const char *dest = *req->dest ? req->dest : ".";
 	struct stat st;
-	if (strcmp(dest, "-") == 0)
+	g->to_stdout = strcmp(dest, "-") == 0;
+	if (g->to_stdout)
 		return 0;
 	bool exists = stat(dest, &st) == 0;
 	g->into = req->dest_is_dir || !*req->dest || (exists && S_ISDIR(st.st_mode));
@@ -104,8 +108,8 @@ static int get_source(struct get *g, struct download_tree *tree, const char *sou
 	struct remote_stat st;
 	*tree = (struct download_tree){
 		.remote = source,
-		.local = g->base_fd < 0 ? "" : g->into ? path_leaf(source) : g->name,
-		.shown = g->base_fd < 0 ? "-" : g->base,
+		.local = g->to_stdout ? "" : g->into ? path_leaf(source) : g->name,
+		.shown = g->to_stdout ? "-" : g->base,
 	};
 	/* A question is asked while nothing else is under way. */
 	int err = must_look(o) ? downloads_settle(g->downloads) : 0;
@@ -113,7 +117,7 @@ static int get_source(struct get *g, struct download_tree *tree, const char *sou
 		err = query_stat(g->job->peer, source, &st);
 		if (err_is_connection(err))
 			return err;
-		if (err == 0 && st.kind == ENTRY_DIR && (!o->recursive || g->base_fd < 0))
+		if (err == 0 && st.kind == ENTRY_DIR && (!o->recursive || g->to_stdout))
 			err = -ERR_IS_DIR;
 		else if (err == 0 && st.kind != ENTRY_DIR && st.kind != ENTRY_FILE)
 			err = -ERR_NOT_REGULAR;

@@ -30,7 +30,7 @@ struct listing {
 void listing_init(struct listing *l);
 void listing_fini(struct listing *l);
 
-/* Takes an ENTRY payload in.  -ERR_PROTOCOL when it is not in order. */
+/* Takes an ENTRY payload in.  -ERR_PROTOCOL when it is not in order; errors can come anywhere. */
 int listing_add(struct listing *l, const uint8_t *payload, size_t len) MUST_CHECK;
 /* The oldest entry; false when there is none.  Borrowed until the next listing_add. */
 bool listing_take(struct listing *l, struct msg_entry *out);

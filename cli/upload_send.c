@@ -72,14 +72,18 @@ static int send_ask(struct uploads *u, struct upload_slot *s, uint32_t flags, ui
 	return channel_end(upload_channel(u), &w, MSG_ASK, s->id);
 }
 
+/* The flags of everything that makes a name. */
+static uint32_t make_flags(const struct options *o)
+{
+	return PUT_PARENTS | (o->sync ? 0 : PUT_NO_SYNC);
+}
+
 static int send_put(struct uploads *u, const struct upload_slot *s, const char *path, bool large)
 {
 	const struct options *o = u->job->opts;
-	struct msg_put m = {.flags = PUT_PARENTS, .alg = DIGEST_SHA256};
+	struct msg_put m = {.flags = make_flags(o), .alg = DIGEST_SHA256};
 	if (o->no_clobber)
 		m.flags |= PUT_NO_CLOBBER;
-	if (!o->sync)
-		m.flags |= PUT_NO_SYNC;
 	if (o->preserve)
 		m.flags |= PUT_PRESERVE;
 	if (large && o->resume) {
@@ -222,7 +226,7 @@ static int send_file(struct uploads *u, struct upload_slot *s)
 static int send_mkdir(struct uploads *u, struct upload_slot *s, const char *path)
 {
 	struct stat st;
-	struct msg_mkdir m = {.flags = PUT_PARENTS, .mode = 0777, .path = {path, strlen(path)}};
+	struct msg_mkdir m = {.flags = make_flags(u->job->opts), .mode = 0777, .path = {path, strlen(path)}};
 	if (beneath_lstat(s->tree->root_fd, s->path, &st) == 0)
 		m.mode = st.st_mode & 0777;
 	struct wcur w;
@@ -262,7 +266,7 @@ static int send_link(struct uploads *u, struct upload_slot *s, const char *path)
 		upload_fail(u, s, SIDE_LOCAL, err, NULL);
 		return 0;
 	}
-	struct msg_link m = {.flags = PUT_PARENTS, .path = {path, strlen(path)}};
+	struct msg_link m = {.flags = make_flags(u->job->opts), .path = {path, strlen(path)}};
 	if (u->job->opts->no_clobber && !s->resent)
 		m.flags |= PUT_NO_CLOBBER;
 	m.target = (struct wire_str){target, strlen(target)};

@@ -16,12 +16,18 @@ static struct batch_tag tag_of(const struct channel_msg *m, const char *path)
 	return (struct batch_tag){.id = m->id, .path = path, .started_ms = clock_now_ms()};
 }
 
+/* The batch as it is: the request does not say whether it is to be flushed. */
+static int any_batch(struct conn *c)
+{
+	return conn_batch(c, c->batch ? c->batch_sync : true);
+}
+
 /* Ends a request that was decoded with ERR or failed with it. */
 static int fail(struct conn *c, const struct channel_msg *m, const char *path, int err)
 {
 	if (err == -ERR_PROTOCOL)
 		return err;
-	int failed = conn_batch(c, c->batch ? c->batch_sync : true);
+	int failed = any_batch(c);
 	if (failed < 0)
 		return conn_refuse(c, m->id, err, NULL);
 	struct batch_tag tag = tag_of(m, path);
@@ -32,7 +38,7 @@ static int fail(struct conn *c, const struct channel_msg *m, const char *path, i
 static int open_parent(struct conn *c, const char *path, uint32_t flags, struct dir **out)
 {
 	const char *leaf;
-	int err = conn_batch(c, c->batch ? c->batch_sync : true);
+	int err = conn_batch(c, !(flags & PUT_NO_SYNC));
 	if (err == 0)
 		err = dir_cache_parent(&c->dirs, path, flags & PUT_PARENTS, out, &leaf);
 	if (err == 0)
@@ -65,7 +71,7 @@ int conn_mkdir(struct conn *c, const struct channel_msg *m)
 		if (err == 0)
 			err = make_dir(c, parent, path, mk.mode);
 	} else { /* the root is there */
-		err = conn_batch(c, c->batch ? c->batch_sync : true);
+		err = any_batch(c);
 	}
 	struct batch_tag tag = tag_of(m, path);
 	err = err < 0 ? fail(c, m, path, err) : batch_add_made(c->batch, &tag, parent, -1);
@@ -113,7 +119,7 @@ int conn_attr(struct conn *c, const struct channel_msg *m)
 	int fd = beneath_open(c->env->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fail(c, m, path, fd);
-	err = conn_batch(c, c->batch ? c->batch_sync : true);
+	err = any_batch(c);
 	if (err < 0) {
 		fd_close(fd);
 		return fail(c, m, path, err);

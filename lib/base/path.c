@@ -112,6 +112,8 @@ bool path_link_stays_inside(const char *link, const char *target)
 	while (*target && depth >= 0) {
 		size_t len = strcspn(target, "/");
 
+		if (is_text(target, len, PATH_RESERVED))
+			return false;
 		if (is_text(target, len, ".."))
 			depth--;
 		else if (len > 0 && !is_text(target, len, "."))

@@ -46,9 +46,10 @@ int path_compare(const char *a, const char *b);
 
 /*
  * Whether a symbolic link at LINK (a path below some tree) with this TARGET
- * stays inside the tree by its letters alone: not absolute, and never
- * climbing above the tree's top.  What it says of a link below other links
- * is only about the letters; the kernel decides when the link is used.
+ * stays inside the tree by its letters alone: not absolute, never climbing
+ * above the tree's top, and not by way of PATH_RESERVED.  What it says of a
+ * link below other links is only about the letters; the kernel decides when
+ * the link is used.
  */
 bool path_link_stays_inside(const char *link, const char *target);
 

@@ -5,11 +5,13 @@
 #define NS_PER_MS  1000000ull
 /* Below this a system call costs more than it moves. */
 #define QUANTUM_MIN 1024u
+/* What accrues while one wakes late for a quantum is not lost. */
+#define BURST_MIN (2 * QUANTUM_MIN)
 
 static uint64_t burst_of(const struct throttle *t)
 {
 	uint64_t tenth = t->rate / 10;
-	return tenth > QUANTUM_MIN ? tenth : QUANTUM_MIN;
+	return tenth > BURST_MIN ? tenth : BURST_MIN;
 }
 
 void throttle_init(struct throttle *t, uint64_t rate, uint64_t now_ns)
@@ -20,17 +22,15 @@ void throttle_init(struct throttle *t, uint64_t rate, uint64_t now_ns)
 /* Adds what has accrued; time that makes less than a byte stays on the clock. */
 static void throttle_accrue(struct throttle *t, uint64_t now_ns)
 {
-	uint64_t burst = burst_of(t), elapsed = now_ns - t->last_ns;
-	if (elapsed > NS_PER_SEC) {
+	uint64_t burst = burst_of(t);
+	__uint128_t fresh = (__uint128_t)(now_ns - t->last_ns) * t->rate / NS_PER_SEC;
+	if (fresh >= burst - t->tokens) {
 		t->tokens = burst;
 		t->last_ns = now_ns;
-		return;
+	} else {
+		t->tokens += (uint64_t)fresh;
+		t->last_ns += (uint64_t)((fresh * NS_PER_SEC + t->rate - 1) / t->rate);
 	}
-	uint64_t fresh = (uint64_t)((__uint128_t)elapsed * t->rate / NS_PER_SEC);
-	if (fresh == 0)
-		return;
-	t->last_ns = now_ns;
-	t->tokens = t->tokens + fresh < burst ? t->tokens + fresh : burst;
 }
 
 size_t throttle_ask(struct throttle *t, uint64_t now_ns, size_t want, int *wait_ms_out)

@@ -529,7 +529,7 @@ int msg_mkdir_decode(struct msg_mkdir *out, const uint8_t *p, size_t len)
 	struct rcur c;
 
 	rcur_init(&c, p, len);
-	m.flags = get_flags(&c, PUT_PARENTS);
+	m.flags = get_flags(&c, PUT_PARENTS | PUT_NO_SYNC);
 	m.mode = get_u32(&c, 0, MODE_MAX);
 	m.path = get_path(&c);
 	if (rcur_finish(&c) < 0)
@@ -551,7 +551,7 @@ int msg_link_decode(struct msg_link *out, const uint8_t *p, size_t len)
 	struct rcur c;
 
 	rcur_init(&c, p, len);
-	m.flags = get_flags(&c, PUT_PARENTS | PUT_NO_CLOBBER);
+	m.flags = get_flags(&c, PUT_PARENTS | PUT_NO_CLOBBER | PUT_NO_SYNC);
 	m.path = get_path(&c);
 	m.target = get_target(&c);
 	if (rcur_finish(&c) < 0)

@@ -211,13 +211,13 @@ struct msg_listed {
 };
 
 struct msg_mkdir {
-	uint32_t flags; /* PUT_PARENTS */
+	uint32_t flags; /* PUT_PARENTS, PUT_NO_SYNC */
 	uint32_t mode;
 	struct wire_str path;
 };
 
 struct msg_link {
-	uint32_t flags; /* PUT_PARENTS, PUT_NO_CLOBBER */
+	uint32_t flags; /* PUT_PARENTS, PUT_NO_CLOBBER, PUT_NO_SYNC */
 	struct wire_str path;
 	struct wire_str target;
 };

@@ -326,7 +326,9 @@ static const struct {
 	{"MKDIR", 4, "00000200", -ERR_PROTOCOL},
 	{"MKDIR", 4, "80000000", -ERR_PROTOCOL},
 	{"MKDIR", 10, "612f2f", -ERR_BAD_NAME},
-	{"LINK", 0, "00000004", -ERR_PROTOCOL},
+	{"MKDIR", 0, "00000004", 0}, /* not to be flushed */
+	{"LINK", 0, "00000004", 0},
+	{"LINK", 0, "00000008", -ERR_PROTOCOL},
 	{"LINK", 6, "2e", -ERR_BAD_NAME},
 	{"LINK", 9, "00", -ERR_PROTOCOL}, /* NUL in the target */
 	{"ATTR", 0, "00000200", -ERR_PROTOCOL},
