@@ -177,7 +177,8 @@ static int settle_failure(struct reception *rx, const struct received *got, int 
 {
 	struct downloads *d = rx->d;
 	struct download_slot *s = rx->slot;
-	bool unexpected = err == -ERR_MISMATCH && got->good == got->size && got->size > 0;
+	bool unexpected = err == -ERR_MISMATCH && d->job->opts->has_sha256 &&
+			  got->good == got->size;
 	if (got->good > rx->file.offset)
 		peer_progress(d->job->peer);
 	leave_stage(s, got, unexpected || got->aborted == ERR_CHANGED);

@@ -17,9 +17,8 @@ static int already_settled(struct downloads *d, const struct download_tree *tree
 	const struct options *o = d->job->opts;
 	struct stat here;
 	char name[NAME_CAP];
-	if (d->base_fd < 0)
-		return 0;
-	bool exists = (o->update || o->no_clobber) && beneath_lstat(d->base_fd, local, &here) == 0;
+	bool exists = d->base_fd >= 0 && (o->update || o->no_clobber) &&
+		      beneath_lstat(d->base_fd, local, &here) == 0;
 	struct file_result r = {
 		.path = download_name(tree, local, name, sizeof(name)),
 		.outcome = OUTCOME_SKIPPED,

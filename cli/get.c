@@ -102,13 +102,15 @@ static bool must_look(const struct options *o)
 	return o->recursive || o->update || o->no_clobber || o->dry_run;
 }
 
-static int get_source(struct get *g, struct download_tree *tree, const char *source)
+static int get_source(struct get *g, struct download_tree *tree, size_t i)
 {
 	const struct options *o = g->job->opts;
+	const char *source = g->job->req->sources[i];
+	const char *own_name = g->job->req->contents[i] ? "" : path_leaf(source);
 	struct remote_stat st;
 	*tree = (struct download_tree){
 		.remote = source,
-		.local = g->to_stdout ? "" : g->into ? path_leaf(source) : g->name,
+		.local = g->to_stdout ? "" : g->into ? own_name : g->name,
 		.shown = g->to_stdout ? "-" : g->base,
 	};
 	/* A question is asked while nothing else is under way. */
@@ -138,10 +140,13 @@ static int get_all(struct get *g, struct download_tree *trees)
 	const struct request *req = g->job->req;
 	int err = downloads_new(&g->downloads, g->job, g->base_fd);
 	for (size_t i = 0; err == 0 && i < req->count; i++)
-		err = get_source(g, &trees[i], req->sources[i]);
+		err = get_source(g, &trees[i], i);
 	if (err == 0)
 		err = downloads_settle(g->downloads);
 	downloads_free(g->downloads);
+	/* The same command would now find a directory, and put the tree into it. */
+	if (err_is_connection(err) && g->job->opts->recursive && !g->into)
+		report_note(g->job->report, "to continue a tree, name its source as DIR/.");
 	return err;
 }
 

@@ -48,7 +48,7 @@ struct request {
 	size_t count;
 	char *dest;         /* owned: remote path in wire form, or local name ("-": stdout) */
 	bool dest_is_dir;   /* DEST ended in '/', or was left out */
-	bool *source_slash; /* owned: get, source ended in '/' */
+	bool *contents;    /* owned: get, the source was written DIR/. : what is in it, not itself */
 };
 
 enum parsed { PARSED_RUN, PARSED_EXIT };

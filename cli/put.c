@@ -159,6 +159,9 @@ int put_run(const struct job *job)
 	if (err == 0)
 		err = uploads_settle(p.uploads);
 	uploads_free(p.uploads);
+	/* The same command would now find a directory, and put the tree into it. */
+	if (err_is_connection(err) && job->opts->recursive && !p.into)
+		report_note(job->report, "to continue a tree, name its source as DIR/.");
 	for (size_t i = 0; trees && i < req->count; i++)
 		free(trees[i].remote);
 	free(trees);

@@ -31,6 +31,7 @@ struct report {
 	pthread_mutex_t lock;
 	const struct options *opts; /* borrowed for life */
 	enum command_id command;
+	bool is_single; /* one file is all there is */
 	bool to_stdout; /* stdout carries file data */
 	FILE *human;    /* borrowed; for people, NULL when events go to stderr */
 	FILE *digests;  /* borrowed; for -v lines, or NULL */
@@ -128,6 +129,7 @@ int report_new(struct report **out, const struct options *opts, const struct req
 	pthread_mutex_init(&r->lock, NULL);
 	r->opts = opts;
 	r->command = req->command;
+	r->is_single = req->count == 1 && !opts->recursive;
 	r->to_stdout = req->command == COMMAND_GET && strcmp(req->dest, "-") == 0;
 	r->tally.flushed = true;
 	r->draw_pace.every_ms = DRAW_EVERY_MS;
@@ -236,6 +238,11 @@ void report_file_begin(struct report *r, const char *path, uint64_t size)
 		r->tally.done -= r->file.done;
 	snprintf(r->path, sizeof(r->path), "%s", path);
 	r->file = (struct file_state){.path = r->path, .size = size};
+	if (r->is_single && size != MSG_SIZE_UNKNOWN) {
+		r->tally.total_files = 1;
+		r->tally.total_bytes = size;
+		r->tally.total_final = true;
+	}
 	progress_show(r);
 }
 

@@ -139,16 +139,27 @@ static int put_read(int argc, char **argv, struct request *req)
 	return remote_take(req, argv[argc - 1], &req->dest, &req->dest_is_dir);
 }
 
+/* Whether ARG is written DIR/. , as for cp. */
+static bool names_contents(const char *arg)
+{
+	size_t len = strlen(arg);
+
+	return len >= 2 && arg[len - 1] == '.' && (arg[len - 2] == '/' || arg[len - 2] == ':');
+}
+
 static int get_read(int argc, char **argv, struct request *req)
 {
 	int sources = argc > 1 ? argc - 1 : 1;
 	const char *dest = argc > 1 ? argv[argc - 1] : ".";
+	bool was_dir;
 	int err = 0;
 
 	if (argc == 0)
 		return USAGE_ERROR("get what? write get HOST:FILE... DEST");
-	for (int i = 0; i < sources && err == 0; i++, req->count++)
-		err = remote_take(req, argv[i], &req->sources[i], &req->source_slash[i]);
+	for (int i = 0; i < sources && err == 0; i++, req->count++) {
+		err = remote_take(req, argv[i], &req->sources[i], &was_dir);
+		req->contents[i] = names_contents(argv[i]);
+	}
 	if (err < 0)
 		return err;
 	req->dest_is_dir = argc == 1 || (*dest != '\0' && dest[strlen(dest) - 1] == '/');
@@ -169,7 +180,7 @@ int request_read(int argc, char **argv, struct request *req)
 	if (argc == 0)
 		return USAGE_ERROR("nothing to do; see 'sockcp --help'");
 	req->sources = must_have(calloc((size_t)argc, sizeof(*req->sources)));
-	req->source_slash = must_have(calloc((size_t)argc, sizeof(*req->source_slash)));
+	req->contents = must_have(calloc((size_t)argc, sizeof(*req->contents)));
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (strcmp(argv[0], commands[i].name) == 0) {
 			req->command = (enum command_id)i;
@@ -216,7 +227,7 @@ void request_fini(struct request *req)
 	for (size_t i = 0; i < req->count; i++)
 		free(req->sources[i]);
 	free(req->sources);
-	free(req->source_slash);
+	free(req->contents);
 	free(req->host);
 	free(req->dest);
 	*req = (struct request){0};

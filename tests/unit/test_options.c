@@ -50,7 +50,7 @@ Test(options, operands)
 		enum command_id command;
 		const char *host;
 		const char *sources[4];
-		bool slashes[4];
+		bool contents[4];
 		const char *dest;
 		bool dest_is_dir;
 	} rows[] = {
@@ -84,8 +84,10 @@ Test(options, operands)
 		{"get h:a", COMMAND_GET, "h", {"a"}, {0}, ".", true},
 		{"get h:/a//b/./c d", COMMAND_GET, "h", {"a/b/c"}, {0}, "d", false},
 		{"get h:a h:b/ h:c d/", COMMAND_GET, "h", {"a", "b", "c"},
-			{false, true, false}, "d/", true},
-		{"get h: d", COMMAND_GET, "h", {""}, {true}, "d", false},
+			{0}, "d/", true},
+		{"get h:a/. h:b/ h:. d/", COMMAND_GET, "h", {"a", "b", ""},
+			{true, false, true}, "d/", true},
+		{"get h: d", COMMAND_GET, "h", {""}, {0}, "d", false},
 		{"get [::1]:a [::1]:b c", COMMAND_GET, "::1", {"a", "b"}, {0}, "c",
 			false},
 	};
@@ -105,7 +107,7 @@ Test(options, operands)
 			cr_expect_str_eq(p.req.sources[k], rows[i].sources[k], "%s: %s",
 				line, p.req.sources[k]);
 			cr_expect_eq(
-				p.req.source_slash[k], rows[i].slashes[k], "%s", line);
+				p.req.contents[k], rows[i].contents[k], "%s", line);
 		}
 		cr_expect_null(rows[i].sources[p.req.count], "%s", line);
 		request_fini(&p.req);
