@@ -15,6 +15,7 @@ libsockd_a_SOURCES = \
 	lib/os/clock.c lib/os/clock.h \
 	lib/os/fd.c lib/os/fd.h \
 	lib/os/link.c lib/os/link.h \
+	lib/os/resolve.c lib/os/resolve.h \
 	lib/os/sock.c lib/os/sock.h \
 	lib/os/stage.c lib/os/stage.h \
 	lib/os/walk.c lib/os/walk.h \

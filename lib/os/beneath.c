@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "os/fd.h"
+#include "os/resolve.h"
 
 /* Longest path given to the kernel at once; PATH_MAX is 4096 with the NUL. */
 #define PIECE_MAX 4000
@@ -34,6 +35,8 @@ static int open_piece(int dir, const char *path, int flags, mode_t mode)
 		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
 			break;
 	}
+	if (fd < 0 && errno == ENOSYS)
+		return resolve_open(dir, path, flags, mode);
 	return fd >= 0 ? (int)fd : -err_from_errno(errno);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Paths below a root, resolved by the kernel: openat2(2), RESOLVE_BENEATH.
+ * Paths below a root, resolved by the kernel: openat2(2), RESOLVE_BENEATH; by hand
+ * (os/resolve.h) where that call may not be made.
  *
  * Every path that a peer has a say in goes through here.  The root is a
  * directory descriptor and the path is in wire form (base/path.h); symbolic

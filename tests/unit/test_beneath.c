@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "os/fd.h"
+#include "os/resolve.h"
 #include "scratch.h"
 
 static struct scratch top;
@@ -71,6 +72,37 @@ static const struct {
 	{"/etc/passwd", -ERR_ESCAPE},
 	{"loop", -ERR_ESCAPE},
 };
+
+/* By hand it is as by the kernel, with every kind of flags. */
+Test(beneath, resolves_by_hand)
+{
+	static const int flags[] = {
+		O_RDONLY,
+		O_PATH,
+		O_PATH | O_NOFOLLOW,
+		O_RDONLY | O_NOFOLLOW,
+		O_RDONLY | O_DIRECTORY,
+		O_PATH | O_DIRECTORY,
+	};
+	static const char *const more[] = {"a/b/l", "a/down/", "a/b/f/", "a/./b//f", "up/root/c",
+		"a/over/../a/b", "a/down/../over/g", "a/b/..", "a/..", "a/fifo/x", "dangling/x"};
+
+	for (size_t f = 0; f < ARRAY_LEN(flags); f++)
+		for (size_t i = 0; i < ARRAY_LEN(opens) + ARRAY_LEN(more); i++) {
+			const char *path = i < ARRAY_LEN(opens) ? opens[i].path
+								: more[i - ARRAY_LEN(opens)];
+			FD_OWNED kernel = beneath_open(root, path, flags[f], 0);
+			FD_OWNED ours = resolve_open(root, path, flags[f], 0);
+			struct stat a = {0}, b = {0};
+			cr_assert_eq(ours < 0 ? ours : 0, kernel < 0 ? kernel : 0,
+				"'%s' flags %o: %d, by the kernel %d", path,
+				(unsigned)flags[f], ours, kernel);
+			if (kernel < 0)
+				continue;
+			cr_assert_eq(fstat(kernel, &a) | fstat(ours, &b), 0);
+			cr_assert(a.st_ino == b.st_ino && a.st_dev == b.st_dev, "'%s'", path);
+		}
+}
 
 Test(beneath, open)
 {
