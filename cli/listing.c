@@ -19,7 +19,9 @@ void listing_fini(struct listing *l)
 
 void listing_restart(struct listing *l)
 {
-	memcpy(l->resume_after, l->last, sizeof(l->last));
+	/* Not when it was lost before it came to anything new. */
+	if (path_compare(l->last, l->resume_after) > 0)
+		memcpy(l->resume_after, l->last, sizeof(l->last));
 	*l->last = '\0';
 	l->asked = l->started = false;
 }
@@ -31,7 +33,8 @@ static int listing_reserve(struct listing *l, size_t len)
 		l->pos = l->len = 0;
 	if (l->cap - l->len >= len)
 		return 0;
-	memmove(l->bytes, l->bytes + l->pos, l->len - l->pos);
+	if (l->pos > 0)
+		memmove(l->bytes, l->bytes + l->pos, l->len - l->pos);
 	l->len -= l->pos;
 	l->pos = 0;
 	if (l->cap - l->len >= len)
@@ -59,9 +62,11 @@ int listing_add(struct listing *l, const uint8_t *payload, size_t len)
 		if (!*path || path_compare(path, l->last) <= 0)
 			return -ERR_PROTOCOL;
 		memcpy(l->last, path, e.path.len + 1);
-		if (path_compare(path, l->resume_after) <= 0)
-			return 0;
 	}
+	/* Errors behind the last entry may not have come on that connection. */
+	int ahead = path_compare(l->last, l->resume_after);
+	if (ahead < 0 || (ahead == 0 && e.kind != ENTRY_ERROR))
+		return 0;
 	uint32_t size = (uint32_t)len;
 	err = listing_reserve(l, sizeof(size) + len);
 	if (err < 0)

@@ -49,12 +49,21 @@ static int take_done(struct uploads *u, struct upload_slot *s, const struct chan
 	return 0;
 }
 
+/* What must have been asked for an offer of each kind. */
+static const uint32_t offer_needs[] = {
+	[OFFER_PARTIAL] = ASK_PARTIAL,
+	[OFFER_WHOLE] = ASK_WHOLE,
+	[OFFER_SAME] = ASK_UPDATE,
+};
+
 static int take_offer(struct uploads *u, struct upload_slot *s, const struct channel_msg *m)
 {
 	int err = msg_offer_decode(&s->offer, m->payload, m->len);
 	if (err < 0)
 		return err;
 	if (s->state != SLOT_ASKED || s->answered)
+		return -ERR_PROTOCOL;
+	if (s->offer.kind != OFFER_NONE && !(s->asked & offer_needs[s->offer.kind]))
 		return -ERR_PROTOCOL;
 	s->answered = true;
 	if (s->offer.kind == OFFER_PARTIAL || s->offer.kind == OFFER_WHOLE)

@@ -33,7 +33,8 @@ struct upload_slot {
 	size_t path_cap;
 	unsigned tries;           /* how often wrong bytes were answered */
 	bool resent;              /* an earlier connection may have finished it */
-	/* the answer to ASK */
+	/* ASK and its answer */
+	uint32_t asked;           /* a set of ASK_… */
 	bool answered;
 	struct msg_offer offer;
 	bool proved;

@@ -68,6 +68,7 @@ static int send_ask(struct uploads *u, struct upload_slot *s, uint32_t flags, ui
 	channel_begin(upload_channel(u), &w);
 	msg_ask_encode(&w, &m);
 	s->state = SLOT_ASKED;
+	s->asked = flags;
 	s->answered = s->proved = false;
 	return channel_end(upload_channel(u), &w, MSG_ASK, s->id);
 }
@@ -107,10 +108,13 @@ static int check_offer(struct uploads *u, struct upload_slot *s, const struct so
 		return digest_start(u->digest);
 	if (s->offer.offset > source->size)
 		return -ERR_PROTOCOL;
-	/* The server digests its side at the same time. */
-	int err = prefix_digest(u->digest, source->fd, s->offer.offset, upload_channel(u));
+	/* The server digests its side at the same time, and proves it whatever comes of ours. */
+	int failed = prefix_digest(u->digest, source->fd, s->offer.offset, upload_channel(u));
+	int err = err_is_connection(failed) ? failed : 0;
 	while (err == 0 && !s->proved)
 		err = upload_wait_answer(u);
+	if (err == 0)
+		err = failed;
 	if (err == 0)
 		err = digest_peek(u->digest, ours);
 	if (err < 0)
@@ -119,6 +123,8 @@ static int check_offer(struct uploads *u, struct upload_slot *s, const struct so
 	upload_name(s, name, sizeof(name));
 	if (memcmp(ours, s->proof.digest, DIGEST_LEN) == 0) {
 		*offset_out = s->offer.offset;
+		if (s->offer.offset > s->resumed_from)
+			peer_progress(u->job->peer);
 		report_bytes(u->job->report, s->offer.offset, true);
 		report_note(u->job->report, "%s: continuing at %s",
 			upload_name(s, name, sizeof(name)),
@@ -152,11 +158,11 @@ static int transmit(struct uploads *u, struct upload_slot *s, struct source *sou
 	u->sending = s;
 	err = sender_send(&sender, s->id, source, offset, &s->sent);
 	u->sending = NULL;
-	if (err < 0 && !err_is_connection(err) && !s->refused) {
+	if (err == 0 || err_is_connection(err))
+		return err;
+	if (!s->refused)
 		s->failed = err; /* told to the user when the server has answered the abort */
-		err = 0;
-	}
-	return err == -ERR_ABORTED ? 0 : err;
+	return 0;
 }
 
 /* Asks, when something has to be asked, and acts on the answer. */
@@ -182,7 +188,7 @@ static int send_opened(struct uploads *u, struct upload_slot *s, struct source *
 	}
 	uint64_t offset = 0;
 	err = flags ? check_offer(u, s, source, &offset) : digest_start(u->digest);
-	if (err == -ERR_CHANGED) {
+	if (err < 0 && !err_is_connection(err)) {
 		upload_fail(u, s, SIDE_LOCAL, err, NULL);
 		return 0;
 	}

@@ -204,10 +204,8 @@ static int conn_greet(struct conn *c)
 	int err = channel_wait(c->channel, -1, c->env->drain_fd);
 	if (err == 0)
 		err = channel_read_preface(c->channel);
-	/* Whoever it was that knocked is told what this is. */
-	int sent = err == 0 || err == -ERR_VERSION || err == -ERR_PROTOCOL
-			   ? channel_send_preface(c->channel)
-			   : 0;
+	/* Whoever it was that knocked is told what this is, before anything else. */
+	int sent = channel_send_preface(c->channel);
 	if (err == 0)
 		err = sent;
 	if (err == 0)
@@ -219,7 +217,7 @@ static int conn_greet(struct conn *c)
 	if (err == 0)
 		err = msg_hello_decode(&hello, m.payload, m.len);
 	if (err < 0)
-		return err;
+		return err == -ERR_INTERRUPTED ? -ERR_SHUTDOWN : err;
 	memcpy(c->run, hello.run, MSG_RUN_LEN);
 	if (hello.chunk_size < channel_chunk_size(c->channel))
 		channel_set_chunk_size(c->channel, hello.chunk_size);
@@ -293,12 +291,14 @@ static void conn_farewell(struct conn *c, int err)
 {
 	if (err == -ERR_CLOSED)
 		return;
-	log_line(LOG_LEVEL_NOTICE, "%s connection ended: %s", c->env->peer, err_text(err));
+	const char *breach = channel_breach(c->channel);
+	const char *why = *breach ? breach : err_text(err);
+	log_line(LOG_LEVEL_NOTICE, "%s connection ended: %s", c->env->peer, why);
 	if (channel_error(c->channel))
 		return;
 	channel_set_deadline(c->channel, clock_now_ms() + 1000);
 	int code = err == -ERR_GARBLED ? -ERR_PROTOCOL : err;
-	if (channel_send_error(c->channel, 0, code, NULL) == 0)
+	if (channel_send_error(c->channel, 0, code, why) == 0)
 		(void)!channel_flush(c->channel);
 }
 

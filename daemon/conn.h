@@ -23,10 +23,11 @@
 #include "transfer/batch.h"
 #include "transfer/channel.h"
 
-/* What was found for an ASK and offered: kept until the PUT that takes it up,
- * or the next ASK. */
+/* What was found for an ASK and offered: kept until the next PUT, which may take it up, or
+ * the next ASK. */
 struct offer {
 	uint32_t id;           /* of the ASK; 0: nothing is on offer */
+	uint8_t key[STAGE_KEY_LEN]; /* of its path and tag */
 	enum offer_kind kind;  /* OFFER_PARTIAL or OFFER_WHOLE */
 	uint64_t offset;
 	struct stage stage;    /* owned: OFFER_PARTIAL */

@@ -18,7 +18,7 @@ static int read_proof(struct conn *c, bool ours_valid, bool *equal_out)
 	int err = channel_read(c->channel, &m);
 	if (err == 0)
 		err = msg_proof_decode(&proof, m.payload, m.len);
-	if (err == 0)
+	if (err == 0 && ours_valid)
 		err = digest_peek(c->digest, ours);
 	if (err < 0)
 		return err;
@@ -33,13 +33,11 @@ static int agree_on_offset(struct conn *c, const struct source *source, uint64_t
 {
 	bool fits = offered <= source->size, equal = false;
 	int err = prefix_digest(c->digest, source->fd, fits ? offered : 0, c->channel);
-	/* A source that shrank meanwhile has no such beginning any more. */
-	if (err == -ERR_CHANGED)
-		fits = false;
-	else if (err < 0)
+	if (err_is_connection(err))
 		return err;
 	if (offered > 0) {
-		err = read_proof(c, fits, &equal);
+		/* What shrank meanwhile or cannot be read has no such beginning. */
+		err = read_proof(c, fits && err == 0, &equal);
 		if (err < 0)
 			return err;
 	}

@@ -38,7 +38,8 @@ struct upload {
 	int whole_fd;       /* owned: the finished file that was offered and taken up */
 	struct claim own_claim;
 	struct claim *claim; /* borrowed: own_claim, or the one of the offer that was taken up */
-	uint64_t told;      /* bytes since the claim last heard of progress */
+	uint8_t key[STAGE_KEY_LEN]; /* of path and tag; when something is offered or kept */
+	bool offered;       /* the offer is for this and is taken up */
 	bool answered;      /* an ERROR was sent; the rest is drained */
 	int64_t started_ms;
 };
@@ -54,19 +55,16 @@ static bool same_time(const struct msg_time *a, const struct msg_time *b)
 /* The partial of this source and name, claimed and locked, in the offer. */
 static int offer_partial(struct conn *c, const struct msg_ask *ask, const char *path)
 {
-	uint8_t key[STAGE_KEY_LEN];
 	struct dir *parent;
 	const char *leaf;
 	struct stat st;
-	int err = prefix_key(key, "", path, ask->tag, MSG_TAG_LEN);
-	if (err == 0)
-		err = dir_cache_parent(&c->dirs, path, false, &parent, &leaf);
+	int err = dir_cache_parent(&c->dirs, path, false, &parent, &leaf);
 	if (err < 0)
 		return err;
-	err = claim_take(c->env->claims, &c->claim, key, c->run, channel_fd(c->channel),
-		CLAIM_STALL_MS, CLAIM_WAIT_MS);
+	err = claim_take(c->env->claims, &c->claim, c->offer.key, c->run,
+		channel_fd(c->channel), CLAIM_STALL_MS, CLAIM_WAIT_MS);
 	if (err == 0)
-		err = stage_resume(&c->area, parent, key, false, &c->offer.stage);
+		err = stage_resume(&c->area, parent, c->offer.key, false, &c->offer.stage);
 	dir_put(parent);
 	if (err < 0)
 		return err;
@@ -155,7 +153,8 @@ int conn_ask(struct conn *c, const struct channel_msg *m)
 	char path[PATH_WIRE_MAX + 1];
 	conn_path(path, &ask.path);
 	conn_offer_drop(c);
-	return answer_ask(c, m->id, &ask, path);
+	err = prefix_key(c->offer.key, "", path, ask.tag, MSG_TAG_LEN);
+	return err < 0 ? conn_refuse(c, m->id, err, NULL) : answer_ask(c, m->id, &ask, path);
 }
 
 /* -- PUT: before the data ------------------------------------------------ */
@@ -165,12 +164,37 @@ static bool is_large(const struct msg_file *file)
 	return file->size >= CHECKPOINT_INTERVAL;
 }
 
+/* A partial is continued or begun anew; of a whole file nothing is sent. */
+static bool offer_fits(const struct offer *o, const struct msg_file *file)
+{
+	if (o->kind == OFFER_WHOLE)
+		return file->offset == o->offset && file->size == o->offset;
+	return file->offset == o->offset || file->offset == 0;
+}
+
+/* Finds out whether this is what was offered, by its id, name and tag.  An offer for anything
+ * else is over. */
+static int upload_match_offer(struct upload *u)
+{
+	struct offer *o = &u->conn->offer;
+	int err = 0;
+	if (o->id == u->id || (u->put.flags & PUT_RESUMABLE))
+		err = prefix_key(u->key, "", u->path, u->put.tag, MSG_TAG_LEN);
+	u->offered = err == 0 && o->id == u->id &&
+		     memcmp(o->key, u->key, STAGE_KEY_LEN) == 0 && offer_fits(o, &u->file);
+	if (!u->offered && o->id != 0)
+		conn_offer_drop(u->conn);
+	return !u->offered && u->file.offset != 0 ? -ERR_PROTOCOL : err;
+}
+
 /* Says early what would only fail at the end: a name that is taken, a disk
  * that is too small.  Small files are cheaper tried than asked about. */
 static int upload_precheck(const struct upload *u, char *text, size_t cap)
 {
 	struct stat st;
 	bool no_clobber = u->put.flags & PUT_NO_CLOBBER;
+	if (u->offered && u->conn->offer.kind == OFFER_WHOLE)
+		return 0;
 	if ((no_clobber || is_large(&u->file)) &&
 		fstatat(u->parent->fd, u->leaf, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (S_ISDIR(st.st_mode))
@@ -191,28 +215,20 @@ static int upload_precheck(const struct upload *u, char *text, size_t cap)
 	return -ERR_NO_SPACE;
 }
 
-/* The stage that was offered for this request, with the digest of its prefix. */
-static int upload_take_offer(struct upload *u)
+/* The stage or file that was offered, with the digest of its beginning. */
+static void upload_take_offer(struct upload *u)
 {
 	struct offer *o = &u->conn->offer;
-	if (o->id != u->id || (u->file.offset != 0 && u->file.offset != o->offset))
-		return -ERR_PROTOCOL;
-	if (o->kind == OFFER_WHOLE) {
-		if (u->file.offset == 0)
-			return -ERR_NOT_FOUND;
-		u->whole_fd = fd_take(&o->fd);
-	} else {
-		u->stage = o->stage;
-		o->stage = STAGE_NONE;
-	}
-	o->id = 0;
+	u->stage = o->stage;
+	o->stage = STAGE_NONE;
+	u->whole_fd = fd_take(&o->fd);
 	u->claim = &u->conn->claim;
+	o->id = 0;
 	if (u->file.offset == 0)
-		return 0;
+		return;
 	struct digest *d = u->conn->digest;
 	u->conn->digest = o->digest;
 	o->digest = d;
-	return 0;
 }
 
 /* A stage that is kept when this breaks off; a private one while another
@@ -220,13 +236,10 @@ static int upload_take_offer(struct upload *u)
 static int upload_open_resumable(struct upload *u)
 {
 	struct conn *c = u->conn;
-	uint8_t key[STAGE_KEY_LEN];
-	int err = prefix_key(key, "", u->path, u->put.tag, MSG_TAG_LEN);
-	if (err == 0 && !u->claim->held)
-		err = claim_take(c->env->claims, u->claim, key, c->run, channel_fd(c->channel),
-			CLAIM_STALL_MS, CLAIM_WAIT_MS);
+	int err = claim_take(c->env->claims, u->claim, u->key, c->run, channel_fd(c->channel),
+		CLAIM_STALL_MS, CLAIM_WAIT_MS);
 	if (err == 0)
-		err = stage_resume(&c->area, u->parent, key, true, &u->stage);
+		err = stage_resume(&c->area, u->parent, u->key, true, &u->stage);
 	if (err == -ERR_BUSY)
 		err = stage_create(&c->area, u->parent, &u->stage);
 	return err;
@@ -235,14 +248,12 @@ static int upload_open_resumable(struct upload *u)
 static int upload_open_stage(struct upload *u)
 {
 	struct conn *c = u->conn;
-	int err = -ERR_NOT_FOUND;
-	if (c->offer.id != 0 && c->offer.id == u->id)
-		err = upload_take_offer(u);
-	else if (u->file.offset != 0)
-		return -ERR_PROTOCOL;
-	if (err == -ERR_NOT_FOUND && (u->put.flags & PUT_RESUMABLE))
+	int err = 0;
+	if (u->offered)
+		upload_take_offer(u);
+	else if (u->put.flags & PUT_RESUMABLE)
 		err = upload_open_resumable(u);
-	else if (err == -ERR_NOT_FOUND)
+	else
 		err = stage_create(&c->area, u->parent, &u->stage);
 	if (err == 0 && u->stage.resumable && ftruncate(u->stage.fd, (off_t)u->file.offset) < 0)
 		err = -err_from_errno(errno);
@@ -259,7 +270,9 @@ static int upload_open(struct upload *u, char *text, size_t cap)
 		return -ERR_UNSUPPORTED;
 	if (!(channel_session(c->channel)->rights & RIGHT_WRITE))
 		u->put.flags |= PUT_NO_CLOBBER;
-	int err = conn_batch(c, !(u->put.flags & PUT_NO_SYNC));
+	int err = upload_match_offer(u);
+	if (err == 0)
+		err = conn_batch(c, !(u->put.flags & PUT_NO_SYNC));
 	if (err == 0)
 		err = dir_cache_parent(&c->dirs, u->path, parents, &u->parent, &u->leaf);
 	if (err == 0)
@@ -274,11 +287,9 @@ static int upload_open(struct upload *u, char *text, size_t cap)
 static void upload_progress(void *ctx, uint64_t bytes)
 {
 	struct upload *u = ctx;
-	u->told += bytes;
-	if (u->told < (1u << 20) || !u->claim->held)
-		return;
-	u->told = 0;
-	claim_progress(u->conn->env->claims, u->claim);
+	(void)bytes;
+	if (u->claim->held)
+		claim_progress(u->conn->env->claims, u->claim);
 }
 
 /* Answers as soon as it is clear that this file fails, so that the client stops. */
@@ -301,6 +312,9 @@ static int upload_failed(void *ctx, int err)
 static int upload_set_attr(const struct upload *u, int fd)
 {
 	bool preserve = u->put.flags & PUT_PRESERVE;
+	/* What stands there is not to be replaced, so it is not changed either. */
+	if (u->whole_fd >= 0 && (u->put.flags & PUT_NO_CLOBBER))
+		return 0;
 	mode_t mode = preserve ? u->file.mode : u->file.mode & ~u->conn->env->umask;
 	/* A fresh stage was made with these already. */
 	bool as_made = !u->stage.resumable && u->whole_fd < 0 &&

@@ -141,28 +141,33 @@ static int item_data_fd(const struct item *it)
 	return it->kind == ITEM_STAGE ? it->stage.fd : it->kind == ITEM_MADE ? it->fd : -1;
 }
 
-/* A file without a descriptor, on the file system of the area, waits for syncfs. */
-static bool item_needs_syncfs(const struct item *it)
+/* Whether the syncfs of the area's file system reaches the data of an item. */
+static bool item_is_in_area(const struct item *it)
 {
-	return it->kind == ITEM_STAGE && it->stage.fd < 0 && it->result == 0;
+	return it->kind == ITEM_STAGE && !it->stage.own_dir;
+}
+
+/* Without a descriptor there is only syncfs, and then that is enough for all in the area. */
+static bool batch_needs_syncfs(const struct batch *b)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (item_is_in_area(&b->items[i]) && b->items[i].stage.fd < 0)
+			return true;
+	return false;
 }
 
 static void batch_flush_data(struct batch *b)
 {
-	bool shared = false;
+	bool shared = batch_needs_syncfs(b);
+	int err = shared && syncfs(b->fs_fd) < 0 ? -err_from_errno(errno) : 0;
 	for (size_t i = 0; i < b->count; i++) {
 		struct item *it = &b->items[i];
 		int fd = item_data_fd(it);
-		if (fd >= 0 && it->result == 0)
+		if (shared && item_is_in_area(it))
+			it->result = err;
+		else if (fd >= 0)
 			it->result = flush_fd(fd);
-		shared = shared || item_needs_syncfs(it);
 	}
-	if (!shared || syncfs(b->fs_fd) == 0)
-		return;
-	int err = -err_from_errno(errno);
-	for (size_t i = 0; i < b->count; i++)
-		if (item_needs_syncfs(&b->items[i]))
-			b->items[i].result = err;
 }
 
 static int item_set_attr(const struct item *it)
@@ -208,9 +213,18 @@ static int batch_flush_dir(const struct batch *b, int fd, bool shared, int share
 	return flush_fd(fd);
 }
 
+/* One syncfs for all directories: some are not known to us, or it is cheaper. */
+static bool batch_shares_dirs(const struct batch *b)
+{
+	size_t count = b->dir_count;
+	for (size_t i = 0; i < b->count; i++)
+		count += b->items[i].kind == ITEM_ATTR;
+	return b->made_dirs || count > FSYNC_MAX;
+}
+
 static void batch_flush_dirs(struct batch *b)
 {
-	bool shared = b->made_dirs || b->dir_count + b->fds > FSYNC_MAX;
+	bool shared = batch_shares_dirs(b);
 	int err = shared && syncfs(b->fs_fd) < 0 ? -err_from_errno(errno) : 0;
 	for (size_t i = 0; i < b->dir_count; i++) {
 		int result = batch_flush_dir(b, b->dirs[i]->fd, shared, err);
@@ -327,8 +341,10 @@ int batch_add_stage(struct batch *b, const struct batch_tag *tag, struct stage *
 {
 	struct item *it;
 	int err = batch_next(b, tag, parent, &it);
-	if (err < 0)
+	if (err < 0) {
+		stage_discard(stage);
 		return err;
+	}
 	it->kind = ITEM_STAGE;
 	it->stage = *stage;
 	*stage = STAGE_NONE;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -53,6 +54,7 @@ struct channel {
 	bool in_readable;
 	uint64_t note_done;
 	char fault[TEXT_ESCAPED_MAX(MSG_TEXT_MAX)];
+	char breach[64];
 };
 
 int channel_new(struct channel **out, int fd, enum role role,
@@ -136,6 +138,11 @@ int channel_error(const struct channel *c)
 const char *channel_fault(const struct channel *c)
 {
 	return c->fault;
+}
+
+const char *channel_breach(const struct channel *c)
+{
+	return c->breach;
 }
 
 bool channel_has_input(const struct channel *c)
@@ -227,6 +234,8 @@ static ssize_t channel_allowance(struct channel *c, size_t want)
 		size_t n = throttle_ask(&c->throttle, clock_now_ns(), want, &wait_ms);
 		if (n > 0)
 			return (ssize_t)n;
+		if (c->deadline_ms >= 0 && clock_now_ms() >= c->deadline_ms)
+			return channel_fail(c, -ERR_TIMEOUT);
 		struct pollfd p = {.fd = c->limits.stop_fd, .events = POLLIN};
 		if (poll(&p, 1, wait_ms) > 0)
 			return channel_fail(c, -ERR_INTERRUPTED);
@@ -253,7 +262,7 @@ static int channel_make_room(struct channel *c, size_t need)
 	return 0;
 }
 
-/* One recv(2) without waiting: the count, or -ERR_AGAIN. */
+/* One recv(2) without waiting: the count, -ERR_AGAIN, or what is to end the connection. */
 static ssize_t channel_receive(struct channel *c)
 {
 	ssize_t allowed = channel_allowance(c, IN_CAP - c->in_end);
@@ -266,7 +275,7 @@ static ssize_t channel_receive(struct channel *c)
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return -ERR_AGAIN;
 	if (n <= 0)
-		return channel_fail(c, n < 0 ? -err_from_errno(errno) : -ERR_CLOSED);
+		return n < 0 ? -err_from_errno(errno) : -ERR_CLOSED;
 	c->in_end += (size_t)n;
 	int err = channel_count(c, &c->count.received, (size_t)n);
 	return err < 0 ? err : n;
@@ -276,9 +285,7 @@ static ssize_t channel_receive(struct channel *c)
 static int channel_fill(struct channel *c, size_t need, bool wait)
 {
 	assert(need <= IN_CAP);
-	if (c->in_end - c->in_pos >= need)
-		return 0;
-	if (c->error)
+	if (c->error || c->in_end - c->in_pos >= need)
 		return c->error;
 	int err = channel_make_room(c, need);
 	if (err < 0)
@@ -287,8 +294,10 @@ static int channel_fill(struct channel *c, size_t need, bool wait)
 		ssize_t n = channel_receive(c);
 		if (n >= 0)
 			continue;
-		if (n != -ERR_AGAIN || !wait)
-			return (int)n;
+		if (n != -ERR_AGAIN)
+			return channel_fail(c, (int)n);
+		if (!wait)
+			return -ERR_AGAIN;
 		err = channel_flush(c);
 		short got;
 		if (err == 0)
@@ -299,6 +308,19 @@ static int channel_fill(struct channel *c, size_t need, bool wait)
 	return 0;
 }
 
+static int channel_absorb(struct channel *c);
+
+/* The peer has closed on us: what it said before it did tells why. */
+static int channel_last_words(struct channel *c, int err)
+{
+	struct channel_msg m;
+	if (c->readable && !c->in_readable)
+		channel_absorb(c);
+	while (!c->readable && c->data_left == 0 && channel_try_read(c, &m) == 0)
+		;
+	return channel_fail(c, err);
+}
+
 /* While a write has to wait: takes in what the peer sends, as far as the
  * buffer goes, so that two sides that both write do not wait for each other. */
 static int channel_absorb(struct channel *c)
@@ -307,14 +329,13 @@ static int channel_absorb(struct channel *c)
 		c->in_readable = true;
 		int err = c->readable(c->readable_ctx);
 		c->in_readable = false;
-		return err;
+		return err < 0 ? channel_fail(c, err) : 0;
 	}
 	int err = channel_make_room(c, 1);
-	if (err == 0 && c->in_end < IN_CAP) {
-		ssize_t n = channel_receive(c);
-		err = n < 0 && n != -ERR_AGAIN ? (int)n : 0;
-	}
-	return err;
+	if (err < 0 || c->in_end == IN_CAP)
+		return err;
+	ssize_t n = channel_receive(c);
+	return n < 0 && n != -ERR_AGAIN ? channel_last_words(c, (int)n) : 0;
 }
 
 static bool channel_can_absorb(const struct channel *c)
@@ -359,7 +380,7 @@ static int channel_take_note(struct channel *c, const struct channel_msg *m)
 /* Header and, unless it is DATA, payload of the next frame. */
 static int channel_read_frame(struct channel *c, struct channel_msg *out, bool wait)
 {
-	assert(c->data_left == 0);
+	assert(c->data_left == 0 || c->error);
 	struct frame f;
 	int err = channel_fill(c, FRAME_HEADER_LEN, wait);
 	if (err < 0)
@@ -391,6 +412,9 @@ static int channel_read_any(struct channel *c, struct channel_msg *out, bool wai
 		if (err < 0)
 			return err;
 		err = session_admit(&c->session, out->type, out->id);
+		if (err == -ERR_PROTOCOL)
+			snprintf(c->breach, sizeof(c->breach), "%s may not come in state %s",
+				msg_name(out->type), session_state_name(c->session.state));
 		if (err < 0)
 			return err;
 		if (out->type == MSG_ERROR && out->id == 0)
@@ -542,19 +566,6 @@ int channel_commit_data(struct channel *c, uint32_t id, size_t len)
 {
 	frame_encode(c->out + c->out_end, MSG_DATA, id, NULL, (uint32_t)len);
 	return channel_added(c, FRAME_HEADER_LEN + len);
-}
-
-/* The peer has closed on us: what it said before it did tells why. */
-static int channel_last_words(struct channel *c, int err)
-{
-	if (c->readable) {
-		int said = c->in_readable ? 0 : channel_absorb(c);
-		return channel_fail(c, said < 0 ? said : err);
-	}
-	struct channel_msg m;
-	while (c->data_left == 0 && channel_try_read(c, &m) == 0)
-		;
-	return channel_fail(c, err);
 }
 
 static int channel_wait_writable(struct channel *c)

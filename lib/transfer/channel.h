@@ -111,6 +111,8 @@ bool channel_has_input(const struct channel *c);
 
 /* The text of the ERROR with id 0 that ended the connection, escaped; or "". */
 const char *channel_fault(const struct channel *c);
+/* The message that came where the session table does not have it, in words; or "". */
+const char *channel_breach(const struct channel *c);
 
 /* -- Writing ------------------------------------------------------------ */
 

@@ -75,7 +75,9 @@ bool source_has_changed(const struct source *s)
 		return false;
 	if (fstat(s->fd, &now) < 0)
 		return true;
+	/* Losing its name to another file changes only the time of the last change. */
+	bool replaced = now.st_nlink < s->opened.st_nlink;
 	return now.st_size != s->opened.st_size ||
 		!same_time(&now.st_mtim, &s->opened.st_mtim) ||
-		!same_time(&now.st_ctim, &s->opened.st_ctim);
+		(!replaced && !same_time(&now.st_ctim, &s->opened.st_ctim));
 }

@@ -616,6 +616,17 @@ Test(channel, a_closed_one_stays_closed)
 	assert_ended(-ERR_CLOSED);
 }
 
+Test(channel, one_that_ends_within_data_stays_ended)
+{
+	begin(ROLE_SERVER, SESSION_DATA);
+	wire_frame(&said, MSG_DATA, ID, (uint8_t[100]){0}, 100);
+	say(0, said.len - 1);
+	shutdown(peer, SHUT_WR);
+	cr_assert_eq(take_down(), -ERR_CLOSED);
+	assert_ended(-ERR_CLOSED);
+	cr_assert_eq(channel_drain(c), -ERR_CLOSED);
+}
+
 /* -- Writing -------------------------------------------------------------- */
 
 Test(channel, what_is_written_is_gathered)

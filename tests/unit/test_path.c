@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/path.h"
@@ -213,4 +215,68 @@ Test(path, links_by_their_letters)
 	for (size_t i = 0; i < ARRAY_LEN(links); i++)
 		cr_assert_eq(path_link_stays_inside(links[i].link, links[i].target),
 			links[i].inside, "%s -> %s", links[i].link, links[i].target);
+}
+
+/* In the order of a walk: each comes before all below it. */
+static const char *const in_order[] = {"", "a", "a/-", "a/b", "a/b/c", "a/b.d", "a/ba", "a\x01",
+	"a\x01/x", "a-", "a-b/c", "a.b", "a0", "aa", "aa/a", "ab", "b", "b/\x01", "b/a",
+	"b\x7f", "b\x80", "b\xff", "b\xff/a", "\xc3\xa4"};
+
+Test(path, compares_as_a_walk_shows)
+{
+	for (size_t i = 0; i < ARRAY_LEN(in_order); i++)
+		for (size_t j = 0; j < ARRAY_LEN(in_order); j++) {
+			int got = path_compare(in_order[i], in_order[j]);
+			cr_assert_eq((got > 0) - (got < 0), (i > j) - (i < j), "%s and %s: %d",
+				in_order[i], in_order[j], got);
+		}
+}
+
+/* The same the long way: one component after the other. */
+static int compare_components(const char *a, const char *b)
+{
+	while (*a && *b) {
+		size_t a_len = strcspn(a, "/"), b_len = strcspn(b, "/");
+		int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+		if (order != 0)
+			return order;
+		if (a_len != b_len)
+			return a_len < b_len ? -1 : 1;
+		a += a_len + (a[a_len] == '/');
+		b += b_len + (b[b_len] == '/');
+	}
+	return (*a != 0) - (*b != 0);
+}
+
+/* Few different bytes, so that many paths begin alike. */
+static void make_random_path(char path[24])
+{
+	static const char bytes[] = "aab.-/\x01\x2e\x30\xff";
+	size_t len = (size_t)rand() % 20, used = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char byte = bytes[(size_t)rand() % (sizeof(bytes) - 1)];
+		bool slash = used == 0 || path[used - 1] == '/';
+		path[used++] = byte == '/' && slash ? 'a' : byte;
+	}
+	used -= used > 0 && path[used - 1] == '/';
+	path[used] = '\0';
+}
+
+Test(path, compares_like_its_components)
+{
+	const char *given = getenv("SOCKD_TEST_SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)getpid();
+
+	fprintf(stderr, "SOCKD_TEST_SEED=%u\n", seed);
+	srand(seed);
+	for (int i = 0; i < 200000; i++) {
+		char a[24], b[24];
+		make_random_path(a);
+		make_random_path(b);
+		int got = path_compare(a, b), want = compare_components(a, b);
+		cr_assert_eq((got > 0) - (got < 0), (want > 0) - (want < 0),
+			"'%s' and '%s': %d, seed %u", a, b, got, seed);
+		cr_assert_eq(got == 0, strcmp(a, b) == 0);
+	}
 }

@@ -1,0 +1,170 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every system call of an upload and of a download fails in turn, on either side, or does
+less than it was asked for: each name is absent, old or new, success is never reported
+falsely, nothing hangs, the daemon lets go of everything, and the next run succeeds.
+
+The short form takes some of the calls, chosen by the seed."""
+import random
+
+from faults import (CLIENT, DAEMON, Point, Transfer, Watched, choose, disturb, missing_tool,
+                    record, suffering)
+from harness import LONG, diag, new_seed, run, tap
+
+POINTS = 10  # of each sweep, in the short form
+SHORT = (("small", True), ("big", False), ("tree", False))
+CASES = [(what, replaces) for what in ("small", "big", "tree") for replaces in (False, True)]
+
+ERRORS = ("EIO", "ENOSPC", "EINTR")
+# What else the kernel may say.
+MORE = {
+    "accept4": ("EAGAIN", "ECONNABORTED", "EMFILE", "ENOMEM"),
+    "connect": ("ECONNREFUSED", "ETIMEDOUT"),
+    "flock": ("EAGAIN", "ENOLCK"),
+    "mkdirat": ("EACCES", "EROFS"),
+    "openat": ("EACCES", "EMFILE"),
+    "openat2": ("EAGAIN", "EMFILE"),
+    "poll": ("ENOMEM",),
+    "pwrite64": ("EDQUOT", "EFBIG"),
+    "recvfrom": ("EAGAIN", "ECONNRESET"),
+    "renameat": ("EACCES", "EROFS"),
+    "renameat2": ("EACCES", "EROFS"),
+    "sendto": ("EAGAIN", "ECONNRESET", "EPIPE"),
+    "socket": ("EMFILE",),
+}
+# These fail in one way, if at all.
+ONLY = {
+    "clone3": ("EAGAIN",),
+    "mmap": ("ENOMEM",),
+    "mprotect": ("ENOMEM",),
+}
+# Cannot fail; or not by an error code (brk); or must not, as the C library relies on it; or
+# fail only when they have done their work (close: see check_close).
+NEVER = {"brk", "close", "futex", "geteuid", "madvise", "munmap", "rseq", "rt_sigprocmask",
+         "set_robust_list", "umask"}
+FLUSHES = {"fsync", "syncfs"}
+# No failure to anyone who asks again.
+HARMLESS = {(call, "EINTR") for call in ("accept4", "poll", "pread64", "pwrite64", "recvfrom",
+                                         "sendto")}
+HARMLESS |= {(call, "EAGAIN") for call in ("accept4", "recvfrom", "sendto")}
+OPTIONS = ("--retries=1", "--timeout=10")
+LIMITS = ("--handshake-timeout=10", "--idle-timeout=10")
+
+
+def errors_of(call):
+    if call in NEVER:
+        return ()
+    return ONLY.get(call) or ERRORS + MORE.get(call, ())
+
+
+def fail_at(transfer, side, daemon, point, error, fault=None):
+    """What is wrong after POINT of SIDE failed by ERROR, a line each; and whether it did."""
+    if side == DAEMON:
+        daemon.restart()  # as it was when its calls were recorded
+    transfer.reset(daemon)
+    done, reached = disturb(transfer, side, daemon, point, f"error={error}", *OPTIONS, fault=fault)
+    status = done.returncode
+    wrong = transfer.judge(status)
+    if not 0 <= status < 10 or (status != 0 and not done.stderr):
+        wrong.append(f"it ended with {status}: {done.stderr!r}")
+    if reached and status == 0 and point.call in FLUSHES:
+        wrong.append(f"success was said after a failed {point.call}: {done.stderr}")
+    if reached and status != 0 and (point.call, error) in HARMLESS:
+        wrong.append(f"it failed with {status}: {done.stderr}")
+    return wrong + daemon.await_rest() + transfer.judge_again(daemon), reached
+
+
+def sweep(transfer, side, seed):
+    with Watched(*LIMITS, root=transfer.root) as daemon:
+        points = [point for point in record(transfer, side, daemon) if errors_of(point.call)]
+        tried = points if LONG else choose(points, POINTS, seed)
+        rng, report, failures, attempts = random.Random(seed), [], 0, 0
+        for point in tried:
+            errors = errors_of(point.call)
+            for error in errors if LONG else (rng.choice(errors),):
+                wrong, reached = fail_at(transfer, side, daemon, point, error)
+                failures += reached
+                attempts += 1
+                report += [f"{point.call} {point.nth} {error}: {line}" for line in wrong]
+    diag(f"{side}: {len(points)} calls, {failures} failures of {attempts} tried")
+    tap.ok(not report, f"{transfer.name}: calls of the {side} may fail", "\n".join(report))
+    # How many receptions and waits there are is up to the kernel.
+    tap.ok(failures * 2 > attempts, f"{transfer.name}: most calls of the {side} did")
+
+
+def check_errors():
+    seed = new_seed()
+    for way in ("put", "get"):
+        for what, replaces in CASES if LONG else SHORT:
+            transfer = Transfer(way, what, replaces)
+            for side in (CLIENT, DAEMON):
+                sweep(transfer, side, seed)
+
+
+# -- Calls that do less, or more, than they say ------------------------------
+
+
+def suffer(transfer, fault):
+    """TRANSFER, both sides suffering FAULT; what is wrong then, a line each."""
+    with Watched(*LIMITS, root=transfer.root, env=suffering(fault)) as daemon:
+        transfer.reset(daemon)
+        done = transfer.run(daemon, *OPTIONS, fault=fault)
+        wrong = transfer.judge(done.returncode)
+        if done.returncode != 0:
+            wrong.append(f"it ended with {done.returncode}: {done.stderr}")
+        return wrong + daemon.await_rest()
+
+
+def check_short_counts():
+    seed = new_seed()
+    for way in ("put", "get"):
+        for what, replaces in CASES:
+            transfer = Transfer(way, what, replaces)
+            wrong = []
+            for i in range(seed, seed + (20 if LONG else 1)):
+                wrong += [f"seed {i}: {line}" for line in suffer(transfer, f"short:{i}")]
+            tap.ok(not wrong, f"{transfer.name}: by short counts and EINTR", "\n".join(wrong))
+
+
+def check_close():
+    for way in ("put", "get"):
+        for what, replaces in CASES:
+            transfer = Transfer(way, what, replaces)
+            wrong = suffer(transfer, "close")
+            tap.ok(not wrong, f"{transfer.name}: close may fail", "\n".join(wrong))
+
+
+# -- Negative controls -------------------------------------------------------
+
+
+def check_flush_controls():
+    """The receiving side is one that does not take a failed flush for what it is."""
+    for way, side in (("put", DAEMON), ("get", CLIENT)):
+        for fault in (None, "deaf", "again"):
+            transfer = Transfer(way, "small", False)
+            with Watched(*LIMITS, root=transfer.root, env=suffering(fault)) as daemon:
+                wrong, reached = fail_at(transfer, side, daemon, Point("fsync", 1), "EIO", fault)
+            if fault:
+                tap.ok(reached and wrong, f"{way}: control caught: {fault}")
+                diag("\n".join(wrong))
+            else:
+                tap.ok(reached and not wrong, f"{way}: without it there is nothing to catch",
+                       "\n".join(wrong))
+
+
+def check_count_control():
+    for way in ("put", "get"):
+        wrong = suffer(Transfer(way, "big", False), "lost-count")
+        tap.ok(wrong, f"{way}: control caught: lost-count")
+        diag("\n".join(wrong))
+
+
+def main():
+    reason = missing_tool("strace", "cc")
+    if reason:
+        tap.skip_all(reason)
+    run(check_errors, check_short_counts, check_close, check_flush_controls, check_count_control)
+
+
+if __name__ == "__main__":
+    main()

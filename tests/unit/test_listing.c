@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/listing.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+
+static struct listing list;
+static char got[1 << 16]; /* the paths that were taken, each with a blank */
+
+static void setup(void)
+{
+	listing_init(&list);
+}
+
+static void teardown(void)
+{
+	listing_fini(&list);
+}
+
+TestSuite(listing, .init = setup, .fini = teardown, .timeout = 60);
+
+static int add_entry(const struct msg_entry *e)
+{
+	uint8_t payload[MSG_PAYLOAD_MAX];
+	struct wcur w;
+
+	wcur_init(&w, payload, sizeof(payload));
+	msg_entry_encode(&w, e);
+	int len = wcur_finish(&w);
+	cr_assert_geq(len, 0);
+	int err = listing_add(&list, payload, (size_t)len);
+	memset(payload, 0xee, sizeof(payload)); /* it has to be copied */
+	return err;
+}
+
+/* Each path of TEXT, between blanks: as a file, or, with a '!' in front, as an error.  The
+ * first error. */
+static int add(const char *text)
+{
+	while (*text) {
+		bool bad = *text == '!';
+		size_t len = strcspn(text += bad, " ");
+		struct msg_entry e = {.kind = bad ? ENTRY_ERROR : ENTRY_FILE, .path = {text, len},
+			.target = {"", 0}, .code = bad ? ERR_ACCESS : 0};
+		int err = add_entry(&e);
+		if (err < 0)
+			return err;
+		text += len;
+		text += *text == ' ';
+	}
+	return 0;
+}
+
+static void take(void)
+{
+	struct msg_entry e;
+	size_t len = strlen(got);
+
+	cr_assert(listing_take(&list, &e));
+	cr_assert_lt(len + e.path.len + 3, sizeof(got));
+	snprintf(got + len, sizeof(got) - len, "%s%.*s ", e.kind == ENTRY_ERROR ? "!" : "",
+		(int)e.path.len, e.path.bytes);
+}
+
+static const char *take_all(void)
+{
+	struct msg_entry e;
+
+	*got = '\0';
+	while (list.count > 0)
+		take();
+	cr_assert_not(listing_take(&list, &e));
+	return got;
+}
+
+Test(listing, gives_what_came_as_it_came)
+{
+	struct msg_entry link = {.kind = ENTRY_LINK, .size = 5, .mode = 0777,
+		.mtime = {.sec = -3, .nsec = 7}, .path = {"d/l", 3}, .target = {"there", 5}};
+	struct msg_entry e;
+
+	cr_assert_not(listing_take(&list, &e));
+	cr_assert_eq(add_entry(&link), 0);
+	cr_assert_eq(list.count, 1);
+	cr_assert(listing_take(&list, &e));
+	cr_assert(e.kind == ENTRY_LINK && e.size == 5 && e.mode == 0777 && e.mtime.sec == -3 &&
+		  e.mtime.nsec == 7);
+	cr_assert(e.path.len == 3 && memcmp(e.path.bytes, "d/l", 3) == 0);
+	cr_assert(e.target.len == 5 && memcmp(e.target.bytes, "there", 5) == 0);
+	cr_assert_not(listing_take(&list, &e));
+	cr_assert_eq(list.count, 0);
+}
+
+static const struct {
+	const char *entries;
+	int want;
+} orders[] = {
+	{"a b c", 0},
+	{"a a/b a/b/c a/c b", 0},
+	{"a a/b a.b a0", 0}, /* what is in a directory comes before its longer neighbours */
+	{"a-b", 0},
+	{"\x01 \x7f \x80 \xff", 0},
+	{"b a", -ERR_PROTOCOL},
+	{"a a", -ERR_PROTOCOL},
+	{"a b b", -ERR_PROTOCOL},
+	{"a/b a", -ERR_PROTOCOL},
+	{"a a.b a/b", -ERR_PROTOCOL},
+	{"\x80 \x7f", -ERR_PROTOCOL},
+	{"a .", -ERR_PROTOCOL},
+	{"a/", -ERR_PROTOCOL},
+	{"../a", -ERR_PROTOCOL},
+	{"/a", -ERR_PROTOCOL},
+	/* errors come anywhere, and move nothing */
+	{"!", 0},
+	{"!b a !a !a/x !a b !a", 0},
+	{"b !c a", -ERR_PROTOCOL},
+	{"b !a b", -ERR_PROTOCOL},
+	{"!..", -ERR_PROTOCOL},
+};
+
+Test(listing, keeps_the_order)
+{
+	for (size_t i = 0; i < ARRAY_LEN(orders); i++) {
+		char want[64];
+
+		teardown();
+		setup();
+		cr_assert_eq(add(orders[i].entries), orders[i].want, "row %zu: %s", i, orders[i].entries);
+		snprintf(want, sizeof(want), "%s ", orders[i].entries);
+		if (orders[i].want == 0)
+			cr_assert_str_eq(take_all(), want, "row %zu", i);
+	}
+}
+
+Test(listing, the_root_itself_is_no_entry)
+{
+	struct msg_entry e = {.kind = ENTRY_DIR, .path = {"", 0}, .target = {"", 0}};
+
+	cr_assert_eq(add_entry(&e), -ERR_PROTOCOL);
+}
+
+Test(listing, bytes_that_are_no_entry_are_refused)
+{
+	static const uint8_t bytes[100];
+
+	for (size_t len = 0; len <= sizeof(bytes); len++)
+		cr_assert_eq(listing_add(&list, bytes, len), -ERR_PROTOCOL, "%zu bytes", len);
+}
+
+/* -- Lost connections ------------------------------------------------------------ */
+
+Test(listing, a_new_beginning_passes_over_what_came)
+{
+	list.asked = list.started = true;
+	cr_assert_eq(add("a b b/c"), 0);
+	take();
+	listing_restart(&list);
+	cr_assert(!list.asked && !list.started);
+	cr_assert_eq(list.count, 2, "what is here stays");
+	cr_assert_eq(add("a b b/c d"), 0);
+	cr_assert_str_eq(take_all(), "b b/c d ");
+	cr_assert_eq(add("e"), 0);
+	cr_assert_str_eq(take_all(), "e ");
+}
+
+/* The tree need not be the same any more. */
+Test(listing, a_new_beginning_may_find_another_tree)
+{
+	cr_assert_eq(add("a c e"), 0);
+	take_all();
+	listing_restart(&list);
+	cr_assert_eq(add("b c d f"), 0);
+	cr_assert_str_eq(take_all(), "f ");
+}
+
+Test(listing, a_new_beginning_keeps_the_order)
+{
+	cr_assert_eq(add("a b c"), 0);
+	listing_restart(&list);
+	cr_assert_eq(add("b a"), -ERR_PROTOCOL);
+}
+
+Test(listing, connections_lost_while_passing_over)
+{
+	cr_assert_eq(add("a b c d"), 0);
+	listing_restart(&list);
+	cr_assert_eq(add("a b"), 0);
+	listing_restart(&list);
+	listing_restart(&list);
+	cr_assert_eq(add("a b c d e"), 0);
+	cr_assert_str_eq(take_all(), "a b c d e ", "each once");
+	listing_restart(&list);
+	cr_assert_eq(add("a b c d e f"), 0);
+	cr_assert_str_eq(take_all(), "f ");
+}
+
+/* What was said before the last entry was heard; what is said behind it may not have been. */
+Test(listing, errors_are_passed_over_with_what_was_around_them)
+{
+	cr_assert_eq(add("!x a !a b"), 0);
+	listing_restart(&list);
+	cr_assert_eq(add("!x a !a b !b"), 0);
+	cr_assert_str_eq(take_all(), "!x a !a b !b ");
+}
+
+/* -- Many --------------------------------------------------------------------------- */
+
+Test(listing, grows_and_makes_room_by_what_is_taken)
+{
+	int added = 0, taken = 0;
+
+	while (taken < 5000) {
+		struct msg_entry e;
+		char path[300];
+		int len;
+		/* Three come for two that go, up to the last. */
+		for (int i = 0; i < 3 && added < 5000; i++, added++) {
+			len = snprintf(path, sizeof(path), "%0*d", 10 + added % 240, added);
+			/* in order, whatever the length */
+			memmove(path + 8, path, (size_t)len);
+			snprintf(path, 9, "%08d", added);
+			path[8] = '0';
+			e = (struct msg_entry){.kind = ENTRY_FILE, .size = (uint64_t)added,
+				.path = {path, (size_t)len}, .target = {"", 0}};
+			cr_assert_eq(add_entry(&e), 0, "%d", added);
+		}
+		for (int i = 0; i < 2 && taken < added; i++, taken++) {
+			cr_assert(listing_take(&list, &e), "%d", taken);
+			cr_assert_eq(e.size, (uint64_t)taken);
+			cr_assert_eq(e.path.len, (size_t)(10 + taken % 240));
+		}
+		cr_assert_eq(list.count, (size_t)(added - taken));
+	}
+	cr_assert_lt(list.cap, 5000u * 300, "%zu bytes for a third of them", list.cap);
+}
+
+Test(listing, the_longest_names_fit)
+{
+	static char path[PATH_WIRE_MAX], target[PATH_TARGET_MAX];
+	struct msg_entry e = {.kind = ENTRY_LINK, .path = {path, sizeof(path)},
+		.target = {target, sizeof(target)}};
+
+	memset(target, 't', sizeof(target));
+	for (size_t i = 0; i < sizeof(path); i++)
+		path[i] = i % 256 == 255 ? '/' : 'p';
+	memcpy(path + sizeof(path) - 2, "/q", 2);
+	for (char first = 'a'; first < 'f'; first++) {
+		*path = first;
+		int err = add_entry(&e);
+		cr_assert_eq(err, 0, "%d", err);
+	}
+	for (char first = 'a'; first < 'f'; first++) {
+		cr_assert(listing_take(&list, &e));
+		cr_assert(e.path.len == sizeof(path) && *e.path.bytes == first);
+		cr_assert_eq(e.target.len, sizeof(target));
+	}
+}
