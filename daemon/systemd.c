@@ -24,7 +24,7 @@ int systemd_sockets(int *first_out)
 
 void systemd_ready(void)
 {
-	sd_notify(0, "READY=1");
+	sd_notify(0, "READY=1\nSTATUS=0 connections, 0 transfers");
 }
 
 void systemd_stopping(void)

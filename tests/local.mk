@@ -58,7 +58,6 @@ TESTS += $(source_tests)
 
 e2e_tests = \
 	tests/e2e/breaches.py \
-	tests/e2e/killsweep.py \
 	tests/e2e/names.py \
 	tests/e2e/network.py \
 	tests/e2e/options.py \
@@ -69,7 +68,13 @@ e2e_tests = \
 	tests/e2e/transfer.py \
 	tests/e2e/trees.py
 TESTS += $(e2e_tests)
+fault_tests = \
+	tests/e2e/faultsweep.py \
+	tests/e2e/killsweep.py \
+	tests/e2e/powercut.py
 if HARDENED
+# In the plain build, whose system calls are all its own.
+TESTS += $(fault_tests)
 if INSTALL_UNIT
 # The unit's sandbox does not let a sanitizer do its work.
 TESTS += tests/e2e/systemd.py
@@ -79,7 +84,7 @@ endif
 EXTRA_DIST += \
 	tests/README tests/run-test tests/tap.py \
 	tests/check-docs tests/check-floors tests/check-hardening tests/check-unit \
-	$(e2e_tests) \
+	$(e2e_tests) $(fault_tests) \
 	tests/e2e/faults.c tests/e2e/faults.py tests/e2e/harness.py tests/e2e/peers.py tests/e2e/spec.py tests/e2e/systemd.py \
 	tests/unit/capture.h tests/unit/pair.h tests/unit/scratch.h \
 	tests/vectors/messages.txt
@@ -90,7 +95,7 @@ PY_LOG_COMPILER = $(LOG_COMPILER)
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 PY_LOG_DRIVER = $(LOG_DRIVER)
 AM_TESTS_ENVIRONMENT = \
-	export SOCKD='$(abs_top_builddir)/sockd' SOCKCP='$(abs_top_builddir)/sockcp' \
+	export CC='$(CC)' SOCKD='$(abs_top_builddir)/sockd' SOCKCP='$(abs_top_builddir)/sockcp' \
 		SOCKD_VERSION='$(PACKAGE_VERSION)' \
 		SOCKD_SRCDIR='$(abs_top_srcdir)' SOCKD_BUILDDIR='$(abs_top_builddir)' \
 		SOCKD_SBINDIR='$(sbindir)' SOCKD_BINDIR='$(bindir)' \

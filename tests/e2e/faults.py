@@ -9,12 +9,14 @@ import itertools
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 
 from harness import (MIB, RESERVED, Daemon, at, cp, random_bytes, read, scratch, tree_read,
                      wait_for, write)
 
+CC = shlex.split(os.environ.get("CC", "cc"))
 HERE = os.path.dirname(os.path.abspath(__file__))
 CLIENT, DAEMON = "client", "daemon"
 # As long as nobody waits for a peer that was stopped, everything takes milliseconds.
@@ -38,7 +40,7 @@ def shim():
     """The library that faults.c makes; built when first needed."""
     if not hasattr(shim, "path"):
         shim.path = scratch() + "/faults.so"
-        subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-fPIC",
+        subprocess.run([*CC, "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-fPIC",
                         "-shared", "-o", shim.path, HERE + "/faults.c"], check=True)
     return shim.path
 
@@ -112,6 +114,9 @@ class Transfer:
             else:
                 os.unlink(entry.path)
         shutil.copytree(self.old, self.received, symlinks=True, dirs_exist_ok=True)
+
+    def prepare(self, daemon):
+        """Once, before the first reset."""
 
     def args(self):
         options = ("-rp",) if self.what == "tree" else ()
@@ -214,11 +219,11 @@ DULL = {"brk", "clone3", "futex", "madvise", "mmap", "mprotect", "munmap", "rseq
         "rt_sigprocmask", "set_robust_list", "setsockopt"}
 
 
-def record(transfer, side, daemon):
+def record(transfer, side, daemon, fault=None):
     """The points that SIDE passes in an undisturbed transfer.  strace counts the calls of a
     name for each thread alone."""
     transfer.reset(daemon)
-    log = traced(transfer, side, daemon, ())[1]
+    log = traced(transfer, side, daemon, (), fault=fault)[1]
     counts, points = collections.Counter(), {}
     started = side == DAEMON
     for thread, call in re.findall(r"^(\d+) +(\w+)\(", log, re.MULTILINE):
@@ -236,6 +241,28 @@ def disturb(transfer, side, daemon, point, tampering, *args, fault=None):
                    "-e", f"inject={point.call}:{tampering}:when={point.nth}")
     done, log = traced(transfer, side, daemon, expressions, *args, fault=fault)
     return done, "(INJECTED)" in log or "killed by SIGKILL" in log
+
+
+class Resumed(Transfer):
+    """The transfer of a big file of which most is there already."""
+
+    def __init__(self, way):
+        super().__init__(way, "big", False)
+        self.name = f"{way} of the rest of a big"
+        self.partial = scratch()
+
+    def prepare(self, daemon):
+        """A whole file that did not get its name before the receiver was killed."""
+        side = DAEMON if self.way == "put" else CLIENT
+        disturb(self, side, daemon, Point("fchmod", 1), "signal=KILL", "--retries=0")
+        if side == DAEMON:
+            daemon.wait()
+            daemon.start()
+        shutil.copytree(f"{self.received}/{RESERVED}", self.partial, dirs_exist_ok=True)
+
+    def reset(self, daemon):
+        super().reset(daemon)
+        shutil.copytree(self.partial, f"{self.received}/{RESERVED}")
 
 
 def choose(points, count, seed):

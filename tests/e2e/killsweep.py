@@ -6,11 +6,11 @@ is absent, old or new, success is never reported falsely, and the next run succe
 The short form kills at some of the calls, chosen by the seed."""
 import os
 
-from faults import (CLIENT, DAEMON, Point, Transfer, Watched, choose, disturb, missing_tool,
-                    record, reserved)
+from faults import (CLIENT, DAEMON, Point, Resumed, Transfer, Watched, choose, disturb,
+                    missing_tool, record, reserved)
 from harness import LONG, at, cp, did, diag, new_seed, run, scratch, tap
 
-POINTS = 12  # of each sweep, in the short form
+POINTS = 8  # of each sweep, in the short form
 SHORT = (("small", False), ("big", True), ("tree", True))
 CASES = [(what, replaces) for what in ("small", "big", "tree") for replaces in (False, True)]
 
@@ -30,6 +30,7 @@ def kill_at(transfer, side, daemon, point):
 
 def sweep(transfer, side, seed):
     with Watched(root=transfer.root) as daemon:
+        transfer.prepare(daemon)
         points = record(transfer, side, daemon)
         count = len(points)
         if not LONG:
@@ -49,9 +50,10 @@ def check_sweeps():
     seed = new_seed()
     for way in ("put", "get"):
         for what, replaces in CASES if LONG else SHORT:
-            transfer = Transfer(way, what, replaces)
             for side in (CLIENT, DAEMON):
-                sweep(transfer, side, seed)
+                sweep(Transfer(way, what, replaces), side, seed)
+        for side in (CLIENT, DAEMON):
+            sweep(Resumed(way), side, seed)
 
 
 def check_listing():

@@ -14,7 +14,7 @@ import signal
 import struct
 import subprocess
 
-from faults import make_version, missing_tool, suffering
+from faults import CC, make_version, missing_tool, suffering
 from harness import (LONG, Daemon, at, cp, diag, digest, new_seed, run, scratch, tap,
                      tree_read, wait_for)
 
@@ -152,7 +152,7 @@ class Ledger:
 
     def unacknowledged(self):
         return [path for path, versions in self.versions.items()
-                if any(version.acknowledged is None for version in versions)]
+                if None in [version.acknowledged for version in versions]]
 
     def wrong(self, tree, cut):
         """What is wrong with TREE after a cut behind CUT entries, a line each."""
@@ -240,7 +240,7 @@ class Cuts:
         self.wreck.make(self.base, self.entries[:cut], dropped)
         with self.wreck:
             lines = self.ledger.wrong(self.wreck.tree(), cut)
-            if again and number % AGAIN_EVERY == 0:
+            if again and number % AGAIN_EVERY == 1:
                 lines += put_again(self.wreck, again)
         return [f"cut {cut} less {len(dropped)}: {line}" for line in lines]
 
@@ -287,7 +287,7 @@ def reason_to_skip():
         return "needs root"
     if not os.path.exists("/dev/fuse"):
         return "/dev/fuse is missing"
-    missing = missing_tool("cc", "qemu-storage-daemon", "mkfs.ext4", "losetup")
+    missing = missing_tool(CC[0], "qemu-storage-daemon", "mkfs.ext4", "losetup")
     if missing:
         return missing
     try:

@@ -8,6 +8,7 @@ breaches.py.
 """
 import os
 import re
+import socket
 import time
 
 import spec
@@ -169,21 +170,39 @@ def check_resume():
         c.put(b"f", other, "RESUMABLE", TAG, ident)
         tap.ok(read(f"{d.root}/f") == other and not partials(d.root), "and starts at 0")
 
-        ident = c.request("PUT", flags=PUT["RESUMABLE"], alg=1, tag=TAG, path=b"w")
-        c.send("FILE", ident, size=size, offset=0, mode=0, mtime=WHEN)
-        for start in range(0, good, MIB):
+
+def check_broken():
+    """What is kept of an upload that does not come to its end."""
+    data = random_bytes(new_seed(), 2 * CHECKPOINT + MIB)
+    size = len(data)
+    with Daemon() as d, Client(d) as c:
+        ident = c.put_part(b"w", data[:CHECKPOINT], size)
+        for start in range(CHECKPOINT, 2 * CHECKPOINT, MIB):
             c.send_raw(spec.frame("DATA", ident, data[start:start + MIB]))
-            if start + MIB == CHECKPOINT:
-                c.send("CHECK", ident, offset=CHECKPOINT, digest=spec.sha256(data[:CHECKPOINT]))
-        c.send("CHECK", ident, offset=good, digest=bytes(32))
+        c.send("CHECK", ident, offset=2 * CHECKPOINT, digest=bytes(32))
         equal(c.answer(ident).name, "MISMATCH", "a wrong CHECK is answered while the file is on its way")
         c.send_error("ABORT", ident, "ABORTED")
         equal(c.ask(b"w", "PARTIAL", size)[1:3], ("PARTIAL", CHECKPOINT), "what was good before is kept")
-        for code, kept in (("ABORTED", "PARTIAL"), ("CHANGED", "NONE")):
-            ident = c.put_part(b"a" + code.encode(), data[:CHECKPOINT], size)
+        for code, kept in (("ABORTED", "PARTIAL"), ("CHANGED", "NONE"), ("MISMATCH", "NONE")):
+            path = code.encode()
+            ident = c.put_part(path, data[:CHECKPOINT], size)
             c.send_error("ABORT", ident, code)
             equal(c.put_answer(ident), "ABORTED", f"ABORT with {code} is answered")
-            equal(c.ask(b"a" + code.encode(), "PARTIAL", size)[1], kept, f"then a partial: {kept}")
+            equal(c.ask(path, "PARTIAL", size)[1], kept, f"then a partial: {kept}")
+
+
+def check_crash():
+    data = random_bytes(new_seed(), CHECKPOINT + MIB)
+    with Daemon() as d:
+        with Client(d) as c:
+            c.put_part(b"f", data, len(data) + 1)
+            wait_for(lambda: partials(d.root) and os.path.getsize(partials(d.root)[0]) == len(data),
+                     what="the bytes")
+            d.kill9()
+        d.start()
+        with Client(d) as c:
+            equal(c.ask(b"f", "PARTIAL", len(data) + 1)[1:], ("PARTIAL", CHECKPOINT, spec.sha256(data[:CHECKPOINT])),
+                  "after a crash, what ends at a checkpoint is offered")
 
 
 def check_offers():
@@ -344,17 +363,25 @@ def check_order():
         equal([message.name for message in first + rest], ["DONE"] * 600 + ["ERROR"] * 100,
               "what failed among them in its turn")
         tap.ok(c.hello["depth"] >= 1024, "the depth leaves room for two batches", c.hello)
+    check_full_line()
+
+
+def check_full_line():
+    """Nobody reads what the server sends, and yet it takes requests in."""
     with Daemon() as d, Client(d) as c:
         name = b"/".join([b"n" * 250] * 15) + b"/" + b"n" * 70
-        data = random_bytes(new_seed(), MIB)
-        write(os.fsencode(d.root) + b"/" + name, data)
-        ids = list(range(1, 34))
+        write(os.fsencode(d.root) + b"/" + name, b"x")
+        write(f"{d.root}/big", bytes(32 * MIB))
+        big = c.request("GET", alg=1, offset=0, path=b"big")
+        ids = [c.next_id() for _ in range(33)]
         requests = b"".join(spec.frame("GET", ident, spec.encode("GET", {
             "alg": 1, "offset": 0, "path": name})) for ident in ids)
         tap.ok(124 << 10 < len(requests) <= 128 << 10, "requests of nearly 128 KiB", len(requests))
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         c.sock.sendall(requests)
-        right = [c.receive_file(c.answer(ident).values)[0] == data for ident in ids]
-        equal(right, [True] * len(ids), "are taken in while nobody reads, and answered in order")
+        tap.ok(c.receive_file(c.answer(big).values)[0] == bytes(32 * MIB), "are taken in by a server that waits")
+        found = [c.receive_file(c.answer(ident).values)[0] for ident in ids]
+        equal(found, [b"x"] * len(ids), "and answered in order")
 
 
 # -- The server --------------------------------------------------------------
@@ -399,5 +426,5 @@ def check_lying_server():
 
 if __name__ == "__main__":
     run(check_tables, check_source, check_payloads, check_frames, check_examples, check_put, check_resume,
-        check_offers, check_takeover, check_get, check_tree, check_hard_listing, check_order, check_server,
+        check_broken, check_crash, check_offers, check_takeover, check_get, check_tree, check_hard_listing, check_order, check_server,
         check_lying_server)

@@ -279,11 +279,18 @@ class Connection:
         """What follows FILE: (all bytes of the file, the last message); HAVE is what we had of it."""
         data = bytearray(have[:file["offset"]])
         digest = hashlib.sha256(data)
+        checked = len(data)
         while True:
             message = self.receive()
             if message.name == "ABORT":
                 return bytes(data), message
+            due = len(data) % CHECKPOINT == 0 and len(data) not in (checked, file["size"])
+            if due != (message.name == "CHECK"):
+                raise Breach(f"{message.name} at {len(data)}")
+            checked = len(data)
             if message.name == "DATA":
+                if len(data) % CHECKPOINT + len(message.values) > CHECKPOINT:
+                    raise Breach("DATA across a checkpoint")
                 data += message.values
                 digest.update(message.values)
                 if len(data) > file["size"]:
@@ -291,8 +298,6 @@ class Connection:
                 continue
             if message.values["offset"] != len(data):
                 raise Breach(f"{message.name} at another offset")
-            if message.name == "CHECK" and len(data) % CHECKPOINT:
-                raise Breach("CHECK between checkpoints")
             if message.values["digest"] != digest.digest():
                 return bytes(data), message._replace(name="wrong")
             if message.name == "END":

@@ -3,6 +3,7 @@
 #include "transfer/channel.h"
 
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -251,16 +252,39 @@ static void nothing(int sig)
 	(void)sig;
 }
 
+static void *say_slowly(void *arg)
+{
+	for (size_t done = 0; done < said.len; done += 40) {
+		poll(NULL, 0, 5);
+		size_t len = said.len - done < 40 ? said.len - done : 40;
+		if (fd_write_full(peer, said.bytes + done, len) < 0)
+			break;
+	}
+	shutdown(peer, SHUT_WR);
+	return arg;
+}
+
 Test(channel, signals_do_not_matter)
 {
 	struct sigaction sa = {.sa_handler = nothing};
 	struct itimerval often = {{0, 1000}, {0, 1000}};
+	sigset_t alarm;
 
+	begin(ROLE_SERVER, SESSION_READY);
+	compose_session();
 	sigaction(SIGALRM, &sa, NULL);
+	/* They are for us, who wait. */
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+	pthread_t thread = pair_thread(say_slowly, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
-	for (size_t cut = 0; cut < 300; cut += 7)
-		take_down_in_two(cut);
+	int err = take_all_down();
 	setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+	pthread_join(thread, NULL);
+	cr_assert_eq(err, -ERR_CLOSED, "%d", err);
+	cr_assert_eq(heard.len, said.len);
 }
 
 /* -- Frames that are wrong ------------------------------------------------ */
@@ -664,6 +688,7 @@ static void *swallow(void *arg)
 Test(channel, a_full_buffer_goes_out_by_itself)
 {
 	begin(ROLE_CLIENT, SESSION_READY);
+	channel_set_chunk_size(c, CHUNK_SIZE_MAX);
 	pthread_t thread = pair_thread(swallow, NULL);
 	for (int i = 0; i < 100; i++) {
 		uint8_t *data = channel_reserve_data(c, 4000);

@@ -69,7 +69,7 @@ Test(throttle, keeps_the_rate_within_a_percent)
 	for (size_t i = 0; i < ARRAY_LEN(rates); i++)
 		for (size_t j = 0; j < ARRAY_LEN(askers); j++) {
 			uint64_t rate = rates[i];
-			uint64_t seconds = rate < 1000 ? 400 * KIB / rate : rate < 200 * KIB ? 300 : 20;
+			uint64_t seconds = rate < 10 * KIB ? 200 * KIB / rate : 20;
 			/* An asker that is slower than the rate proves nothing about it. */
 			double its_own = (double)askers[j].want * 1e9 / (double)askers[j].pause_ns;
 			if (its_own < 4 * (double)rate || (askers[j].want == 1 && rate > 20 * KIB))
