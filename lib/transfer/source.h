@@ -33,7 +33,7 @@ ssize_t source_read(struct source *s, void *buf, size_t len, uint64_t offset) MU
 
 /* Whether size, modification or change time differ from what they were at the
  * start.  The change time is in it because it cannot be set back: at worst a
- * chmod under way costs a retry. */
+ * chmod under way costs a retry.  To lose its name to another file is no change. */
 bool source_has_changed(const struct source *s);
 
 struct msg_time msg_time_of(const struct timespec *ts);

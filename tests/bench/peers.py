@@ -48,9 +48,10 @@ class Peer:
     DATA is what its daemon serves.  put() and get() make a command of it: SOURCE goes into
     the directory INTO under its own name; both are paths below DATA."""
     name = ""
-    needs = ()      # programs
-    options = ""    # what the reader of the table has to know
-    checks = ""     # how content is verified, or "" when it is not
+    needs = ()        # programs
+    options = ""
+    verifies = False  # that both ends hold the same
+    about = ""        # what the reader of the table has to know
     daemon = None
 
     def __init__(self, data, area):
@@ -64,9 +65,9 @@ class Peer:
         lacking = [name for name in self.needs if not tool(name)]
         return "no " + ", ".join(lacking) if lacking else None
 
-    def label(self):
-        """What it is called in a table."""
-        return " ".join(filter(None, (self.name, self.options, self.checks and f"({self.checks})")))
+    def can(self, direction, files):
+        """Whether it does this with so many FILES."""
+        return bool(files) and hasattr(self, direction)
 
     def path(self, *parts):
         return os.path.join(self.data, *parts)
@@ -104,7 +105,8 @@ class Peer:
 
 class Sockd(Peer):
     name = "sockcp"
-    checks = "SHA-256"
+    verifies = True
+    about = "-r, --plaintext; SHA-256"
     programs = {"sockd": os.environ.get("SOCKD", "sockd"), "sockcp": os.environ.get("SOCKCP", "sockcp")}
     needs = tuple(programs.values())
 
@@ -132,13 +134,15 @@ class Sockd(Peer):
 
 
 class SockdNoSync(Sockd):
+    name = "sockcp --no-sync"
     options = "--no-sync"
 
 
 class Rsync(Peer):
-    name = "rsync, daemon"
+    name = "rsync"
     needs = ("rsync",)
-    checks = "xxh128"
+    verifies = True
+    about = "-r, its daemon; XXH128"
 
     def version(self):
         return "rsync " + re.search(r"version (\S+)", first_line("rsync", "--version"))[1]
@@ -169,14 +173,15 @@ read only = no
 
 
 class RsyncFsync(Rsync):
+    name = "rsync --fsync"
     options = "--fsync"
 
 
 class Scp(Peer):
     name = "scp"
     needs = ("scp", "sshd", "ssh-keygen")
-    options = "-c aes128-gcm@openssh.com"
-    run_dir = None # made by us
+    about = "-r -c aes128-gcm@openssh.com; verifies nothing, but encrypts"
+    run_dir = None  # made by us
 
     def version(self):
         return first_line("ssh", "-V").partition(",")[0].replace("_", " ")
@@ -208,7 +213,7 @@ Subsystem sftp internal-sftp
         return (tool("sshd"), "-D", "-e", "-f", conf)
 
     def command(self, source, into):
-        return ["scp", "-F", "none", "-q", "-B", "-r", *self.options.split(), "-i",
+        return ["scp", "-F", "none", "-q", "-B", "-r", "-c", "aes128-gcm@openssh.com", "-i",
                 os.path.join(self.area, "key"), "-o", f"UserKnownHostsFile={self.area}/known",
                 "-o", "IdentitiesOnly=yes", "-P", str(self.port), source, into]
 
@@ -227,7 +232,7 @@ Subsystem sftp internal-sftp
 class Nginx(Peer):
     name = "curl, nginx"
     needs = ("nginx", "curl")
-    options = "of a tree 8 at once: -Z --parallel-max 8"
+    about = "-Z --parallel-max 8 with a list of the files; verifies nothing"
 
     def version(self):
         nginx = first_line(tool("nginx"), "-v").partition("/")[2]
@@ -296,8 +301,9 @@ http {{
 
 class Limit(Peer):
     """No peer: the least that can be done, see limit.c."""
-    name = "the limit: read, hash, send; receive, hash, write"
-    checks = "SHA-256"
+    name = "limit"
+    verifies = True
+    about = "tests/bench/limit.c; read, SHA-256, send, receive, SHA-256, write, and nothing else"
     program = os.path.join(os.environ.get("SOCKD_BUILDDIR", "."), "tests/bench/limit")
     needs = (program,)
 
@@ -312,11 +318,15 @@ class Limit(Peer):
 
     get = put
 
+    def can(self, direction, files):
+        return len(files) == 1
+
 
 class Digests(Peer):
     """No peer: what is run in addition where nothing was verified, on both ends at once."""
-    name = "SHA"
+    name = "+SHA"
     needs = ("openssl",)
+    about = "and then openssl dgst -sha256 on both ends at once"
 
     def version(self):
         return first_line("openssl", "version").partition("(")[0].strip()

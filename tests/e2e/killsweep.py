@@ -7,7 +7,7 @@ The short form kills at some of the calls, chosen by the seed."""
 import os
 
 from faults import (CLIENT, DAEMON, Point, Resumed, Transfer, Watched, choose, disturb,
-                    missing_tool, record, reserved)
+                    missing_tool, record, reserved, work_in_memory)
 from harness import LONG, at, cp, did, diag, new_seed, run, scratch, tap
 
 POINTS = 8  # of each sweep, in the short form
@@ -102,6 +102,7 @@ def main():
     reason = missing_tool("strace")
     if reason:
         tap.skip_all(reason)
+    work_in_memory()
     run(check_sweeps, check_listing, check_controls)
 
 

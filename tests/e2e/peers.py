@@ -29,8 +29,8 @@ def flags(table, names):
 class Client(spec.Connection):
     """Greeted, unless GREET is false; each request waits for its answer."""
 
-    def __init__(self, daemon, run_id=RUN, chunk=MIB, greet=True):
-        super().__init__(spec.connect(daemon.port, TIMEOUT), "client", chunk)
+    def __init__(self, daemon, run_id=RUN, chunk=MIB, greet=True, narrow=False):
+        super().__init__(spec.connect(daemon.port, TIMEOUT, narrow), "client", chunk)
         self.last = 0
         if not greet:
             return

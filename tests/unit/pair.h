@@ -39,8 +39,8 @@ static inline void pair_tcp(int fds[2])
 }
 
 /* A channel in the middle of a session, all rights granted. */
-static inline struct channel *pair_channel(int fd, enum role role, enum session_state state,
-	uint32_t id, const struct channel_limits *limits)
+static inline struct channel *pair_channel(int fd, enum role role,
+	enum session_state state, uint32_t id, const struct channel_limits *limits)
 {
 	struct channel *c;
 

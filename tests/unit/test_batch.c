@@ -29,8 +29,8 @@ static int failing_error;    /* with this, */
 static int failing_skip;     /* after so many that do not */
 static int flush_ms;         /* how long a flush takes */
 
-/* Writes the event down; -1 with errno when it is to fail.  Only once: the second flush after
- * a failed one succeeds, without the data. */
+/* Writes the event down; -1 with errno when it is to fail.  Only once: the second flush
+ * after a failed one succeeds, without the data. */
 PRINTF_LIKE(1, 2) static int note(const char *format, ...)
 {
 	size_t len = strlen(events);
@@ -247,7 +247,8 @@ static void add_attr(const char *path, uint32_t mode, int64_t sec)
 	int fd = openat(top.fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	cr_assert_geq(fd, 0);
-	cr_assert_eq(batch_add_attr(batch, &tag, fd, mode, &(struct msg_time){.sec = sec}), 0);
+	cr_assert_eq(
+		batch_add_attr(batch, &tag, fd, mode, &(struct msg_time){.sec = sec}), 0);
 }
 
 static void add_result(const char *path, int result)
@@ -402,6 +403,7 @@ Test(batch, attributes_come_after_the_names)
 		      "dir sub\ndir sub\ndone a 0\ndone b 0\ndone sub 0\n");
 	cr_assert_eq(fstatat(top.fd, "sub", &st, 0), 0);
 	cr_assert_eq(st.st_mtim.tv_sec, 1000000);
+	cr_assert_gt(st.st_atim.tv_sec, 1000000);
 	cr_assert_eq(st.st_mode & 07777, 0750);
 }
 
@@ -423,8 +425,13 @@ Test(batch, results_are_told_in_their_turn)
 Test(batch, what_is_known_of_an_item_comes_back)
 {
 	char path[] = "sub/name";
-	struct batch_tag tag = {.id = 99, .path = path, .is_file = true, .size = 4,
-		.resumed_from = 3, .started_ms = 12345, .digest = {1, 2, 3}};
+	struct batch_tag tag = {.id = 99,
+		.path = path,
+		.is_file = true,
+		.size = 4,
+		.resumed_from = 3,
+		.started_ms = 12345,
+		.digest = {1, 2, 3}};
 
 	scratch_mkdir(top.fd, "sub");
 	cr_assert_eq(batch_add_result(batch, &tag, 0), 0);
@@ -572,7 +579,8 @@ Test(batch, more_share_one_flush)
 	cr_assert_eq(events_count("data "), 0);
 	cr_assert_eq(events_count("all"), 1);
 	cr_assert_eq(events_count("dir "), 1);
-	cr_assert_eq(strncmp(events, "all\nname f0\nname f1\n", 20), 0, "data before names");
+	cr_assert_eq(
+		strncmp(events, "all\nname f0\nname f1\n", 20), 0, "data before names");
 	snprintf(names, sizeof(names), "dir %s\ndone f0 0\n", strrchr(top.path, '/') + 1);
 	cr_assert_not_null(strstr(events, names), "directory before results");
 	cr_assert_eq(events_count("name "), 100);
@@ -634,7 +642,8 @@ static void mount_in_top(const char *name)
 
 	snprintf(target, sizeof(target), "%s/%s", top.path, name);
 	scratch_mkdir(top.fd, name);
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 		mount("none", target, "tmpfs", 0, NULL) < 0)
 		cr_skip_test("needs to mount");
 	/* The descriptors so far see the mounts of the old namespace. */

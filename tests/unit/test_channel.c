@@ -120,8 +120,10 @@ Test(channel, two_of_us_greet)
 	int fds[2];
 
 	pair_local(fds);
-	struct channel *client = pair_channel(fds[0], ROLE_CLIENT, SESSION_NEW, 0, &usual);
-	struct channel *server = pair_channel(fds[1], ROLE_SERVER, SESSION_NEW, 0, &usual);
+	struct channel *client =
+		pair_channel(fds[0], ROLE_CLIENT, SESSION_NEW, 0, &usual);
+	struct channel *server =
+		pair_channel(fds[1], ROLE_SERVER, SESSION_NEW, 0, &usual);
 	cr_assert_eq(channel_send_preface(client), 0);
 	cr_assert_eq(channel_flush(client), 0);
 	cr_assert_eq(channel_read_preface(server), 0);
@@ -303,7 +305,8 @@ Test(channel, a_flipped_bit_is_garbled)
 		shutdown(peer, SHUT_WR);
 		int err = channel_read(c, &m);
 		/* A length that became larger asks for more than there is. */
-		cr_assert(err == -ERR_GARBLED || (err == -ERR_CLOSED && bit / 8 >= 8 && bit / 8 < 12),
+		cr_assert(err == -ERR_GARBLED ||
+				  (err == -ERR_CLOSED && bit / 8 >= 8 && bit / 8 < 12),
 			"bit %zu: %d", bit, err);
 	}
 }
@@ -344,7 +347,8 @@ Test(channel, a_length_is_refused_before_the_payload)
 				header[8 + i] = (uint8_t)(len >> (24 - 8 * i));
 			wire_add(&said, header, sizeof(header));
 			say_all();
-			cr_assert_eq(channel_try_read(c, &m), -ERR_GARBLED, "%s", msg_name((uint8_t)type));
+			cr_assert_eq(channel_try_read(c, &m), -ERR_GARBLED, "%s",
+				msg_name((uint8_t)type));
 		}
 	}
 }
@@ -368,18 +372,32 @@ Test(channel, data_larger_than_a_chunk_is_refused)
 	cr_assert_eq(read_data_header(CHUNK_SIZE_MAX), -ERR_PROTOCOL);
 }
 
+static const struct {
+	enum role role;
+	enum session_state state;
+	uint8_t type;
+	size_t len;
+	const char *breach;
+} breaches[] = {
+	{ROLE_SERVER, SESSION_READY, MSG_END, 40, "END may not come in state ready"},
+	{ROLE_SERVER, SESSION_FILE, MSG_FLUSH, 0, "FLUSH may not come in state file"},
+	{ROLE_CLIENT, SESSION_READY, MSG_FLUSH, 0, "FLUSH may not come in state ready"},
+	{ROLE_CLIENT, SESSION_PROOF, MSG_OK, 1, "OK may not come in state proof"},
+};
+
 Test(channel, what_the_table_does_not_have_is_refused)
 {
-	struct channel_msg m;
+	for (size_t i = 0; i < ARRAY_LEN(breaches); i++) {
+		struct channel_msg m;
 
-	begin(ROLE_SERVER, SESSION_READY);
-	wire_frame(&said, MSG_END, ID, (uint8_t[40]){0}, 40);
-	say_all();
-	cr_assert_eq(channel_read(c, &m), -ERR_PROTOCOL);
-	begin(ROLE_CLIENT, SESSION_READY);
-	wire_frame(&said, MSG_FLUSH, ID, NULL, 0);
-	say_all();
-	cr_assert_eq(channel_read(c, &m), -ERR_PROTOCOL);
+		begin(breaches[i].role, breaches[i].state);
+		cr_assert_str_eq(channel_breach(c), "");
+		wire_frame(
+			&said, breaches[i].type, ID, (uint8_t[40]){0}, breaches[i].len);
+		say_all();
+		cr_assert_eq(channel_read(c, &m), -ERR_PROTOCOL, "row %zu", i);
+		cr_assert_str_eq(channel_breach(c), breaches[i].breach);
+	}
 }
 
 Test(channel, a_missing_right_does_not_end_it)
@@ -433,7 +451,8 @@ Test(channel, data_streams)
 	size_t pos = 0;
 	while ((n = channel_read_data(c, &p)) > 0)
 		for (ssize_t i = 0; i < n; i++, pos++)
-			cr_assert(p[i] == payload.bytes[pos % payload.len], "at %zu", pos);
+			cr_assert(
+				p[i] == payload.bytes[pos % payload.len], "at %zu", pos);
 	cr_assert_eq(n, 0);
 	cr_assert_eq(pos, CHUNK_SIZE_MAX);
 	cr_assert_eq(channel_read_data(c, &p), 0, "used up");
@@ -444,8 +463,7 @@ Test(channel, data_streams)
 static const struct {
 	enum session_state from;
 	uint8_t last;
-} drains[] = {
-	{SESSION_FILE, MSG_END}, {SESSION_FILE, MSG_ABORT}, {SESSION_DATA, MSG_END},
+} drains[] = {{SESSION_FILE, MSG_END}, {SESSION_FILE, MSG_ABORT}, {SESSION_DATA, MSG_END},
 	{SESSION_DATA, MSG_ABORT}};
 
 Test(channel, drains_to_the_end_of_the_file)
@@ -577,7 +595,8 @@ static int call_error(void)
 }
 
 static int (*const calls[])(void) = {call_read, call_try_read, call_send, call_send_note,
-	call_send_error, call_send_data, call_preface, call_flush, call_wait, call_poll, call_error};
+	call_send_error, call_send_data, call_preface, call_flush, call_wait, call_poll,
+	call_error};
 
 /* Whatever is asked of it, also with frames still unread. */
 static void assert_ended(int want)
@@ -754,20 +773,24 @@ Test(channel, errors_travel)
 
 	for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
 		begin(ROLE_SERVER, SESSION_READY);
-		cr_assert_eq(channel_send_error(c, ID, errors[i].code, errors[i].text), 0);
+		cr_assert_eq(
+			channel_send_error(c, ID, errors[i].code, errors[i].text), 0);
 		cr_assert_eq(channel_flush(c), 0);
 		hear();
 		cr_assert_eq(msg_error_decode(&e, heard.bytes + FRAME_HEADER_LEN,
-				     heard.len - FRAME_HEADER_LEN), 0);
+				     heard.len - FRAME_HEADER_LEN),
+			0);
 		cr_assert_eq(e.code, errors[i].want, "row %zu", i);
-		cr_assert_eq(e.text.len == 0, errors[i].text && !*errors[i].text, "row %zu", i);
+		cr_assert_eq(e.text.len == 0, errors[i].text && !*errors[i].text,
+			"row %zu", i);
 	}
 	memset(text, 'x', sizeof(text) - 1);
 	cr_assert_eq(channel_send_error(c, ID, ERR_IO, text), 0);
 	cr_assert_eq(channel_flush(c), 0);
 	hear();
 	cr_assert_eq(msg_error_decode(&e, heard.bytes + FRAME_HEADER_LEN,
-			     heard.len - FRAME_HEADER_LEN), 0);
+			     heard.len - FRAME_HEADER_LEN),
+		0);
 	cr_assert_eq(e.text.len, MSG_TEXT_MAX);
 }
 

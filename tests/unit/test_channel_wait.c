@@ -138,7 +138,8 @@ Test(channel_wait, a_deadline_holds_everywhere)
 		begin(ROLE_SERVER, SESSION_READY);
 		channel_set_deadline(c, started_ms + 150);
 		cr_assert_eq(waits[i](), -ERR_TIMEOUT, "wait %zu", i);
-		cr_assert(elapsed_ms() >= 150 && elapsed_ms() < LONG_MS / 2, "wait %zu", i);
+		cr_assert(
+			elapsed_ms() >= 150 && elapsed_ms() < LONG_MS / 2, "wait %zu", i);
 	}
 }
 
@@ -372,7 +373,8 @@ Test(channel_wait, waits_until_the_peer_speaks)
 	request_stop();
 	cr_assert_eq(channel_wait(c, -1, stop), 0, "what is buffered comes first");
 	cr_assert_eq(read_one(), 0);
-	cr_assert_eq(channel_wait(c, -1, -1), 0, "the end of the connection is something");
+	cr_assert_eq(
+		channel_wait(c, -1, -1), 0, "the end of the connection is something");
 	cr_assert_eq(read_one(), -ERR_CLOSED);
 }
 
@@ -455,9 +457,13 @@ Test(channel_wait, two_that_write_do_not_wait_for_each_other)
 
 	pair_local(fds);
 	for (int i = 0; i < 2; i++)
-		cr_assert_eq(setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
-	struct side a = {pair_channel(fds[0], ROLE_CLIENT, SESSION_DATA, ID, &usual), 1, 0};
-	struct side b = {pair_channel(fds[1], ROLE_SERVER, SESSION_DATA, ID, &usual), 1, 0};
+		cr_assert_eq(
+			setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)),
+			0);
+	struct side a = {
+		pair_channel(fds[0], ROLE_CLIENT, SESSION_DATA, ID, &usual), 1, 0};
+	struct side b = {
+		pair_channel(fds[1], ROLE_SERVER, SESSION_DATA, ID, &usual), 1, 0};
 	pthread_t thread = pair_thread(run_side, &a);
 	run_side(&b);
 	pthread_join(thread, NULL);
@@ -534,7 +540,8 @@ Test(channel_wait, answers_are_read_while_requests_are_written)
 
 	pair_local(fds);
 	begin_on((int[2]){fds[0], dup(fds[1])}, ROLE_CLIENT, SESSION_READY);
-	struct side server = {pair_channel(fds[1], ROLE_SERVER, SESSION_READY, 0, &usual), 0, 0};
+	struct side server = {
+		pair_channel(fds[1], ROLE_SERVER, SESSION_READY, 0, &usual), 0, 0};
 	channel_on_readable(c, take_answers, &answers);
 	pthread_t thread = pair_thread(answer_all, &server);
 	int err = send_requests();
@@ -615,7 +622,8 @@ static void *say_and_leave(void *arg)
 	const struct leaver *l = arg;
 	char byte;
 
-	/* The first byte has come and what follows does not fit: we wait by then, or soon. */
+	/* The first byte has come and what follows does not fit: we wait by then, or
+	 * soon. */
 	if (l->late && recv(peer, &byte, 1, 0) == 1)
 		pause_ms(50);
 	if (fd_write_full(peer, said.bytes, said.len) < 0)
@@ -658,8 +666,8 @@ static void assert_last_words(bool tcp, bool hook, const struct leaver *l)
 	pthread_t thread = pair_thread(say_and_leave, (void *)(uintptr_t)l);
 	int err = write_much();
 	pthread_join(thread, NULL);
-	cr_assert_eq(err, -ERR_SHUTDOWN, "tcp %d, hook %d, how %d, late %d: %d", tcp, hook, l->how,
-		l->late, err);
+	cr_assert_eq(err, -ERR_SHUTDOWN, "tcp %d, hook %d, how %d, late %d: %d", tcp,
+		hook, l->how, l->late, err);
 	cr_assert_str_eq(channel_fault(c), "gone\\n");
 	cr_assert_eq(read_one(), -ERR_SHUTDOWN);
 	cr_assert_lt(elapsed_ms(), LONG_MS / 2);
@@ -730,8 +738,8 @@ Test(channel_wait, the_rate_limit_sends_every_byte)
 	size_t frame = FRAME_HEADER_LEN + BULK / 10;
 	cr_assert_eq(k.len, 10 * frame);
 	for (size_t i = 0; i < BULK; i++)
-		cr_assert(k.bytes[i / (BULK / 10) * frame + FRAME_HEADER_LEN + i % (BULK / 10)] ==
-				bulk_byte(i),
+		cr_assert(k.bytes[i / (BULK / 10) * frame + FRAME_HEADER_LEN +
+				  i % (BULK / 10)] == bulk_byte(i),
 			"at %zu", i);
 }
 

@@ -36,15 +36,17 @@ static int add_entry(const struct msg_entry *e)
 	return err;
 }
 
-/* Each path of TEXT, between blanks: as a file, or, with a '!' in front, as an error.  The
+/* Each path of TEXT, between blanks: as a file, or, with a '!' in front, as an error. The
  * first error. */
 static int add(const char *text)
 {
 	while (*text) {
 		bool bad = *text == '!';
 		size_t len = strcspn(text += bad, " ");
-		struct msg_entry e = {.kind = bad ? ENTRY_ERROR : ENTRY_FILE, .path = {text, len},
-			.target = {"", 0}, .code = bad ? ERR_ACCESS : 0};
+		struct msg_entry e = {.kind = bad ? ENTRY_ERROR : ENTRY_FILE,
+			.path = {text, len},
+			.target = {"", 0},
+			.code = bad ? ERR_ACCESS : 0};
 		int err = add_entry(&e);
 		if (err < 0)
 			return err;
@@ -61,8 +63,8 @@ static void take(void)
 
 	cr_assert(listing_take(&list, &e));
 	cr_assert_lt(len + e.path.len + 3, sizeof(got));
-	snprintf(got + len, sizeof(got) - len, "%s%.*s ", e.kind == ENTRY_ERROR ? "!" : "",
-		(int)e.path.len, e.path.bytes);
+	snprintf(got + len, sizeof(got) - len, "%s%.*s ",
+		e.kind == ENTRY_ERROR ? "!" : "", (int)e.path.len, e.path.bytes);
 }
 
 static const char *take_all(void)
@@ -78,16 +80,20 @@ static const char *take_all(void)
 
 Test(listing, gives_what_came_as_it_came)
 {
-	struct msg_entry link = {.kind = ENTRY_LINK, .size = 5, .mode = 0777,
-		.mtime = {.sec = -3, .nsec = 7}, .path = {"d/l", 3}, .target = {"there", 5}};
+	struct msg_entry link = {.kind = ENTRY_LINK,
+		.size = 5,
+		.mode = 0777,
+		.mtime = {.sec = -3, .nsec = 7},
+		.path = {"d/l", 3},
+		.target = {"there", 5}};
 	struct msg_entry e;
 
 	cr_assert_not(listing_take(&list, &e));
 	cr_assert_eq(add_entry(&link), 0);
 	cr_assert_eq(list.count, 1);
 	cr_assert(listing_take(&list, &e));
-	cr_assert(e.kind == ENTRY_LINK && e.size == 5 && e.mode == 0777 && e.mtime.sec == -3 &&
-		  e.mtime.nsec == 7);
+	cr_assert(e.kind == ENTRY_LINK && e.size == 5 && e.mode == 0777 &&
+		  e.mtime.sec == -3 && e.mtime.nsec == 7);
 	cr_assert(e.path.len == 3 && memcmp(e.path.bytes, "d/l", 3) == 0);
 	cr_assert(e.target.len == 5 && memcmp(e.target.bytes, "there", 5) == 0);
 	cr_assert_not(listing_take(&list, &e));
@@ -100,7 +106,8 @@ static const struct {
 } orders[] = {
 	{"a b c", 0},
 	{"a a/b a/b/c a/c b", 0},
-	{"a a/b a.b a0", 0}, /* what is in a directory comes before its longer neighbours */
+	{"a a/b a.b a0",
+		0}, /* what is in a directory comes before its longer neighbours */
 	{"a-b", 0},
 	{"\x01 \x7f \x80 \xff", 0},
 	{"b a", -ERR_PROTOCOL},
@@ -128,7 +135,8 @@ Test(listing, keeps_the_order)
 
 		teardown();
 		setup();
-		cr_assert_eq(add(orders[i].entries), orders[i].want, "row %zu: %s", i, orders[i].entries);
+		cr_assert_eq(add(orders[i].entries), orders[i].want, "row %zu: %s", i,
+			orders[i].entries);
 		snprintf(want, sizeof(want), "%s ", orders[i].entries);
 		if (orders[i].want == 0)
 			cr_assert_str_eq(take_all(), want, "row %zu", i);
@@ -147,7 +155,8 @@ Test(listing, bytes_that_are_no_entry_are_refused)
 	static const uint8_t bytes[100];
 
 	for (size_t len = 0; len <= sizeof(bytes); len++)
-		cr_assert_eq(listing_add(&list, bytes, len), -ERR_PROTOCOL, "%zu bytes", len);
+		cr_assert_eq(
+			listing_add(&list, bytes, len), -ERR_PROTOCOL, "%zu bytes", len);
 }
 
 /* -- Lost connections ------------------------------------------------------------ */
@@ -197,7 +206,8 @@ Test(listing, connections_lost_while_passing_over)
 	cr_assert_str_eq(take_all(), "f ");
 }
 
-/* What was said before the last entry was heard; what is said behind it may not have been. */
+/* What was said before the last entry was heard; what is said behind it may not have
+ * been. */
 Test(listing, errors_are_passed_over_with_what_was_around_them)
 {
 	cr_assert_eq(add("!x a !a b"), 0);
@@ -219,8 +229,10 @@ Test(listing, grows_and_makes_room_by_what_is_taken)
 			char path[300];
 			memset(path, 'x', sizeof(path));
 			path[snprintf(path, sizeof(path), "%08d", added)] = 'x';
-			e = (struct msg_entry){.kind = ENTRY_FILE, .size = (uint64_t)added,
-				.path = {path, (size_t)(10 + added % 240)}, .target = {"", 0}};
+			e = (struct msg_entry){.kind = ENTRY_FILE,
+				.size = (uint64_t)added,
+				.path = {path, (size_t)(10 + added % 240)},
+				.target = {"", 0}};
 			cr_assert_eq(add_entry(&e), 0, "%d", added);
 		}
 		for (int i = 0; i < 2 && taken < added; i++, taken++) {
@@ -236,7 +248,8 @@ Test(listing, grows_and_makes_room_by_what_is_taken)
 Test(listing, the_longest_names_fit)
 {
 	static char path[PATH_WIRE_MAX], target[PATH_TARGET_MAX];
-	struct msg_entry e = {.kind = ENTRY_LINK, .path = {path, sizeof(path)},
+	struct msg_entry e = {.kind = ENTRY_LINK,
+		.path = {path, sizeof(path)},
 		.target = {target, sizeof(target)}};
 
 	memset(target, 't', sizeof(target));

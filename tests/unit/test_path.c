@@ -218,17 +218,17 @@ Test(path, links_by_their_letters)
 }
 
 /* In the order of a walk: each comes before all below it. */
-static const char *const in_order[] = {"", "a", "a/-", "a/b", "a/b/c", "a/b.d", "a/ba", "a\x01",
-	"a\x01/x", "a-", "a-b/c", "a.b", "a0", "aa", "aa/a", "ab", "b", "b/\x01", "b/a",
-	"b\x7f", "b\x80", "b\xff", "b\xff/a", "\xc3\xa4"};
+static const char *const in_order[] = {"", "a", "a/-", "a/b", "a/b/c", "a/b.d", "a/ba",
+	"a\x01", "a\x01/x", "a-", "a-b/c", "a.b", "a0", "aa", "aa/a", "ab", "b", "b/\x01",
+	"b/a", "b\x7f", "b\x80", "b\xff", "b\xff/a", "\xc3\xa4"};
 
 Test(path, compares_as_a_walk_shows)
 {
 	for (size_t i = 0; i < ARRAY_LEN(in_order); i++)
 		for (size_t j = 0; j < ARRAY_LEN(in_order); j++) {
 			int got = path_compare(in_order[i], in_order[j]);
-			cr_assert_eq((got > 0) - (got < 0), (i > j) - (i < j), "%s and %s: %d",
-				in_order[i], in_order[j], got);
+			cr_assert_eq((got > 0) - (got < 0), (i > j) - (i < j),
+				"%s and %s: %d", in_order[i], in_order[j], got);
 		}
 }
 

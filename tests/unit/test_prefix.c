@@ -83,8 +83,9 @@ static const struct {
 
 static void key_of(size_t i, uint8_t key[STAGE_KEY_LEN])
 {
-	cr_assert_eq(prefix_key(key, transfers[i].identity, transfers[i].path, transfers[i].tag,
-			     transfers[i].tag_len), 0);
+	cr_assert_eq(prefix_key(key, transfers[i].identity, transfers[i].path,
+			     transfers[i].tag, transfers[i].tag_len),
+		0);
 }
 
 Test(prefix, every_transfer_has_a_key_of_its_own)
@@ -94,9 +95,11 @@ Test(prefix, every_transfer_has_a_key_of_its_own)
 	for (size_t i = 0; i < ARRAY_LEN(transfers); i++) {
 		key_of(i, keys[i]);
 		key_of(i, again);
-		cr_assert_arr_eq(again, keys[i], STAGE_KEY_LEN, "row %zu: the same again", i);
+		cr_assert_arr_eq(
+			again, keys[i], STAGE_KEY_LEN, "row %zu: the same again", i);
 		for (size_t j = 0; j < i; j++)
-			cr_assert_neq(memcmp(keys[i], keys[j], STAGE_KEY_LEN), 0, "%zu and %zu", i, j);
+			cr_assert_neq(memcmp(keys[i], keys[j], STAGE_KEY_LEN), 0,
+				"%zu and %zu", i, j);
 	}
 }
 
@@ -138,15 +141,16 @@ static const struct {
 Test(prefix, whole_checkpoints_are_usable)
 {
 	for (size_t i = 0; i < ARRAY_LEN(partials); i++)
-		cr_expect_eq(prefix_usable(partials[i].have, partials[i].size), partials[i].want,
-			"row %zu", i);
+		cr_expect_eq(prefix_usable(partials[i].have, partials[i].size),
+			partials[i].want, "row %zu", i);
 }
 
 /* -- What it says -------------------------------------------------------------- */
 
 #define FILE_LEN 1000000
 
-/* Byte I of the file is (7 I + I / 256) mod 256; the digests are those of Python's hashlib. */
+/* Byte I of the file is (7 I + I / 256) mod 256; the digests are those of Python's
+ * hashlib. */
 static const struct {
 	uint64_t len;
 	const char *want;
@@ -184,7 +188,8 @@ Test(prefix, the_digest_is_that_of_the_first_bytes, .init = setup, .fini = teard
 	FD_OWNED fd = file_open(O_RDONLY);
 
 	for (size_t i = 0; i < ARRAY_LEN(digests); i++) {
-		cr_assert_eq(prefix_digest(digest, fd, digests[i].len, c), 0, "row %zu", i);
+		cr_assert_eq(
+			prefix_digest(digest, fd, digests[i].len, c), 0, "row %zu", i);
 		assert_digest(digests[i].want);
 	}
 	cr_assert_eq(lseek(fd, 0, SEEK_CUR), 0, "not by the file's position");

@@ -11,7 +11,10 @@
 #define ID    7u
 #define CHUNK (64u << 10)
 #define C     CHECKPOINT_INTERVAL
-#define END_OF_LIST {0, 0, 0}
+#define END_OF_LIST                                                                      \
+	{                                                                                \
+		0, 0, 0                                                                  \
+	}
 
 static struct channel *c;
 static int peer = -1, file = -1;
@@ -88,7 +91,8 @@ static void say_abort(int code)
 	struct wire w = {.len = 0};
 
 	wire_error(&w, ID, code, "text", 4);
-	wire_frame(&said, MSG_ABORT, ID, w.bytes + FRAME_HEADER_LEN, w.len - FRAME_HEADER_LEN);
+	wire_frame(&said, MSG_ABORT, ID, w.bytes + FRAME_HEADER_LEN,
+		w.len - FRAME_HEADER_LEN);
 }
 
 /* The steps, and a request behind them. */
@@ -127,8 +131,12 @@ static void count_progress(void *ctx, uint64_t bytes)
 
 static int receive(uint64_t size, uint64_t offset, struct received *out)
 {
-	struct receiver r = {.channel = c, .digest = ours, .fd = file, .progress = count_progress,
-		.failed = count_failure, .ctx = &said};
+	struct receiver r = {.channel = c,
+		.digest = ours,
+		.fd = file,
+		.progress = count_progress,
+		.failed = count_failure,
+		.ctx = &said};
 	struct msg_file m = {.size = size, .offset = offset};
 
 	return receiver_receive(&r, &m, out);
@@ -167,34 +175,49 @@ static const struct {
 } rows[] = {
 	{"nothing", 0, 0, {{MSG_END, 0, 0}}, 0, 0, 0},
 	{"some", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 10, 0}}, 0, 0, 10},
-	{"pieces", 10, 0, {{MSG_DATA, 1, 0}, {MSG_DATA, 9, 0}, {MSG_END, 10, 0}}, 0, 0, 10},
-	{"behind a prefix", C + 5, C, {{MSG_DATA, 5, 0}, {MSG_END, C + 5, 0}}, 0, 0, C + 5},
+	{"pieces", 10, 0, {{MSG_DATA, 1, 0}, {MSG_DATA, 9, 0}, {MSG_END, 10, 0}}, 0, 0,
+		10},
+	{"behind a prefix", C + 5, C, {{MSG_DATA, 5, 0}, {MSG_END, C + 5, 0}}, 0, 0,
+		C + 5},
 	{"nothing behind a prefix", C, C, {{MSG_END, C, 0}}, 0, 0, C},
 	{"a check at once", C, C, {{MSG_CHECK, C, 0}, {MSG_END, C, 0}}, 0, 0, C},
 	{"unknown, nothing", UNKNOWN, 0, {{MSG_END, 0, 0}}, 0, 0, 0},
 	{"unknown, some", UNKNOWN, 0, {{MSG_DATA, 10, 0}, {MSG_END, 10, 0}}, 0, 0, 10},
-	{"unknown, behind a prefix", UNKNOWN, C, {{MSG_DATA, 1, 0}, {MSG_END, C + 1, 0}}, 0, 0, C + 1},
+	{"unknown, behind a prefix", UNKNOWN, C, {{MSG_DATA, 1, 0}, {MSG_END, C + 1, 0}},
+		0, 0, C + 1},
 
-	{"a wrong digest", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 10, true}}, -ERR_MISMATCH, 0, 0},
+	{"a wrong digest", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 10, true}}, -ERR_MISMATCH,
+		0, 0},
 	{"a wrong digest of nothing", 0, 0, {{MSG_END, 0, true}}, -ERR_MISMATCH, 0, 0},
 	{"a wrong check", C + 5, C,
-		{{MSG_CHECK, C, true}, {MSG_DATA, 5, 0}, {MSG_END, C + 5, 0}}, -ERR_MISMATCH, 0, C},
-	{"wrong, then given up", C + 5, C, {{MSG_CHECK, C, true}, {MSG_ABORT, ERR_CHANGED, 0}},
-		-ERR_MISMATCH, ERR_CHANGED, C},
+		{{MSG_CHECK, C, true}, {MSG_DATA, 5, 0}, {MSG_END, C + 5, 0}},
+		-ERR_MISMATCH, 0, C},
+	{"wrong, then given up", C + 5, C,
+		{{MSG_CHECK, C, true}, {MSG_ABORT, ERR_CHANGED, 0}}, -ERR_MISMATCH,
+		ERR_CHANGED, C},
 
 	{"given up", 10, 0, {{MSG_ABORT, ERR_CHANGED, 0}}, -ERR_ABORTED, ERR_CHANGED, 0},
-	{"given up halfway", 10, 0, {{MSG_DATA, 5, 0}, {MSG_ABORT, ERR_IO, 0}}, -ERR_ABORTED, ERR_IO, 0},
-	{"given up for no known reason", 10, 0, {{MSG_ABORT, 200, 0}}, -ERR_ABORTED, ERR_PROTOCOL, 0},
+	{"given up halfway", 10, 0, {{MSG_DATA, 5, 0}, {MSG_ABORT, ERR_IO, 0}},
+		-ERR_ABORTED, ERR_IO, 0},
+	{"given up for no known reason", 10, 0, {{MSG_ABORT, 200, 0}}, -ERR_ABORTED,
+		ERR_PROTOCOL, 0},
 
 	{"more than announced", 10, 0, {{MSG_DATA, 11, 0}}, -ERR_PROTOCOL, 0, 0},
-	{"more in the end", 10, 0, {{MSG_DATA, 10, 0}, {MSG_DATA, 1, 0}}, -ERR_PROTOCOL, 0, 0},
+	{"more in the end", 10, 0, {{MSG_DATA, 10, 0}, {MSG_DATA, 1, 0}}, -ERR_PROTOCOL,
+		0, 0},
 	{"more behind a prefix", C, C, {{MSG_DATA, 1, 0}}, -ERR_PROTOCOL, 0, C},
-	{"less than announced", 10, 0, {{MSG_DATA, 9, 0}, {MSG_END, 9, 0}}, -ERR_PROTOCOL, 0, 0},
-	{"an end before the end", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 9, 0}}, -ERR_PROTOCOL, 0, 0},
-	{"an end behind the end", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 11, 0}}, -ERR_PROTOCOL, 0, 0},
-	{"unknown, a wrong end", UNKNOWN, 0, {{MSG_DATA, 10, 0}, {MSG_END, 9, 0}}, -ERR_PROTOCOL, 0, 0},
-	{"a check out of place", C + 5, C, {{MSG_DATA, 5, 0}, {MSG_CHECK, C + 5, 0}}, -ERR_PROTOCOL, 0, C},
-	{"a check of elsewhere", C + 5, C, {{MSG_DATA, 5, 0}, {MSG_CHECK, C, 0}}, -ERR_PROTOCOL, 0, C},
+	{"less than announced", 10, 0, {{MSG_DATA, 9, 0}, {MSG_END, 9, 0}}, -ERR_PROTOCOL,
+		0, 0},
+	{"an end before the end", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 9, 0}},
+		-ERR_PROTOCOL, 0, 0},
+	{"an end behind the end", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 11, 0}},
+		-ERR_PROTOCOL, 0, 0},
+	{"unknown, a wrong end", UNKNOWN, 0, {{MSG_DATA, 10, 0}, {MSG_END, 9, 0}},
+		-ERR_PROTOCOL, 0, 0},
+	{"a check out of place", C + 5, C, {{MSG_DATA, 5, 0}, {MSG_CHECK, C + 5, 0}},
+		-ERR_PROTOCOL, 0, C},
+	{"a check of elsewhere", C + 5, C, {{MSG_DATA, 5, 0}, {MSG_CHECK, C, 0}},
+		-ERR_PROTOCOL, 0, C},
 };
 
 Test(receiver, takes_what_is_right_and_nothing_else)
@@ -207,7 +230,8 @@ Test(receiver, takes_what_is_right_and_nothing_else)
 		say(rows[i].steps);
 		int err = receive(rows[i].size, rows[i].offset, &got);
 		cr_assert_eq(err, rows[i].want, "%s: %d", rows[i].what, err);
-		cr_assert_eq(got.aborted, rows[i].aborted, "%s: %d", rows[i].what, got.aborted);
+		cr_assert_eq(got.aborted, rows[i].aborted, "%s: %d", rows[i].what,
+			got.aborted);
 		cr_assert_eq(got.good, rows[i].good, "%s", rows[i].what);
 		cr_assert_eq(got.size, rows[i].offset + progressed, "%s", rows[i].what);
 		cr_assert_eq(failures, err == -ERR_MISMATCH, "%s", rows[i].what);
@@ -220,7 +244,8 @@ Test(receiver, takes_what_is_right_and_nothing_else)
 
 Test(receiver, the_digest_is_that_of_all_bytes)
 {
-	static const struct step steps[] = {{MSG_DATA, 5, 0}, {MSG_END, C + 5, 0}, END_OF_LIST};
+	static const struct step steps[] = {
+		{MSG_DATA, 5, 0}, {MSG_END, C + 5, 0}, END_OF_LIST};
 	uint8_t want[DIGEST_LEN];
 	struct received got;
 
@@ -259,7 +284,8 @@ Test(receiver, a_request_in_the_middle_is_refused)
 
 Test(receiver, the_expected_digest_is_asked_for)
 {
-	static const struct step steps[] = {{MSG_DATA, 10, 0}, {MSG_END, 10, 0}, END_OF_LIST};
+	static const struct step steps[] = {
+		{MSG_DATA, 10, 0}, {MSG_END, 10, 0}, END_OF_LIST};
 
 	for (int wrong = 0; wrong < 2; wrong++) {
 		struct received got;
@@ -269,8 +295,12 @@ Test(receiver, the_expected_digest_is_asked_for)
 		say(steps);
 		cr_assert_eq(digest_finish(theirs, expected), 0);
 		expected[0] ^= (uint8_t)wrong;
-		struct receiver r = {.channel = c, .digest = ours, .fd = file, .expected = expected,
-			.failed = count_failure, .ctx = &said};
+		struct receiver r = {.channel = c,
+			.digest = ours,
+			.fd = file,
+			.expected = expected,
+			.failed = count_failure,
+			.ctx = &said};
 		int err = receiver_receive(&r, &(struct msg_file){.size = 10}, &got);
 		cr_assert_eq(err, wrong ? -ERR_MISMATCH : 0);
 		cr_assert_eq(failures, wrong);
@@ -281,8 +311,8 @@ Test(receiver, the_expected_digest_is_asked_for)
 
 /* -- Where it cannot be written ------------------------------------------------------ */
 
-static const struct step some[] = {{MSG_DATA, 1000, 0}, {MSG_DATA, 1000, 0}, {MSG_DATA, 1000, 0},
-	{MSG_END, 3000, 0}, END_OF_LIST};
+static const struct step some[] = {{MSG_DATA, 1000, 0}, {MSG_DATA, 1000, 0},
+	{MSG_DATA, 1000, 0}, {MSG_END, 3000, 0}, END_OF_LIST};
 
 static void use_full_device(void)
 {
@@ -322,7 +352,8 @@ Test(receiver, nobody_needs_to_be_told)
 	use_full_device();
 	r.fd = file;
 	say(some);
-	cr_assert_eq(receiver_receive(&r, &(struct msg_file){.size = 3000}, &got), -ERR_NO_SPACE);
+	cr_assert_eq(receiver_receive(&r, &(struct msg_file){.size = 3000}, &got),
+		-ERR_NO_SPACE);
 	assert_at_next_request();
 }
 

@@ -44,8 +44,8 @@ static uint64_t bytes_passed(uint64_t rate, const struct asker *a, uint64_t seco
 		cr_assert_leq(wait_ms, 1000);
 		throttle_use(&t, n);
 		passed += n;
-		uint64_t due =
-			(uint64_t)((double)rate * (double)(now - START_NS) / (double)NS_PER_SEC);
+		uint64_t due = (uint64_t)((double)rate * (double)(now - START_NS) /
+					  (double)NS_PER_SEC);
 		cr_assert_leq(passed, due + burst_of(rate) + 1, "rate %" PRIu64, rate);
 		now += n > 0 ? a->pause_ns : (unsigned)wait_ms * NS_PER_MS + a->late_ns;
 	}
@@ -53,13 +53,12 @@ static uint64_t bytes_passed(uint64_t rate, const struct asker *a, uint64_t seco
 }
 
 static const uint64_t rates[] = {1, 10, 1000, 1500, 10 * KIB, 12345, 100 * KIB, 1000003,
-	10 * KIB * KIB, 1000 * KIB * KIB, 20000000000};
+	10 * KIB *KIB, 1000 * KIB *KIB, 20000000000};
 
 static const struct asker askers[] = {
 	{256 * KIB, 0, 1000},
 	{256 * KIB, 2 * NS_PER_MS, 50000}, /* woken late, as one is on a busy machine */
-	{4096, NS_PER_MS / 10, 3000},
-	{1448, 60000, 60000},
+	{4096, NS_PER_MS / 10, 3000}, {1448, 60000, 60000},
 	{1, 0, 700}, /* counted to the byte */
 };
 
@@ -70,14 +69,18 @@ Test(throttle, keeps_the_rate_within_a_percent)
 		for (size_t j = 0; j < ARRAY_LEN(askers); j++) {
 			uint64_t rate = rates[i];
 			uint64_t seconds = rate < 10 * KIB ? 200 * KIB / rate : 20;
-			/* An asker that is slower than the rate proves nothing about it. */
-			double its_own = (double)askers[j].want * 1e9 / (double)askers[j].pause_ns;
-			if (its_own < 4 * (double)rate || (askers[j].want == 1 && rate > 20 * KIB))
+			/* An asker that is slower than the rate proves nothing about it.
+			 */
+			double its_own =
+				(double)askers[j].want * 1e9 / (double)askers[j].pause_ns;
+			if (its_own < 4 * (double)rate ||
+				(askers[j].want == 1 && rate > 20 * KIB))
 				continue;
 			double got = (double)bytes_passed(rate, &askers[j], seconds);
 			double due = (double)rate * (double)seconds;
 			cr_expect(got > 0.99 * due && got < 1.01 * due + BURST_MIN,
-				"rate %" PRIu64 ", asker %zu: %.0f bytes for %.0f", rate, j, got, due);
+				"rate %" PRIu64 ", asker %zu: %.0f bytes for %.0f", rate,
+				j, got, due);
 		}
 }
 
@@ -134,15 +137,19 @@ Test(throttle, saves_up_no_more_than_the_burst)
 			struct throttle t;
 
 			throttle_init(&t, rate, START_NS);
-			size_t n = throttle_ask(&t, START_NS + silences[j], SIZE_MAX, &wait_ms);
-			cr_expect(n <= most && (double)n <= due, "rate %" PRIu64 ", silence %zu", rate, j);
-			cr_expect(due < (double)most || n == most, "rate %" PRIu64 ", silence %zu", rate, j);
+			size_t n = throttle_ask(
+				&t, START_NS + silences[j], SIZE_MAX, &wait_ms);
+			cr_expect(n <= most && (double)n <= due,
+				"rate %" PRIu64 ", silence %zu", rate, j);
+			cr_expect(due < (double)most || n == most,
+				"rate %" PRIu64 ", silence %zu", rate, j);
 		}
 }
 
 Test(throttle, extreme_rates_do_not_overflow)
 {
-	static const uint64_t extremes[] = {UINT64_MAX, UINT64_MAX / 2, INT64_MAX, UINT32_MAX, 1};
+	static const uint64_t extremes[] = {
+		UINT64_MAX, UINT64_MAX / 2, INT64_MAX, UINT32_MAX, 1};
 	static const uint64_t silences[] = {0, 1, NS_PER_SEC, UINT64_MAX - START_NS};
 
 	for (size_t i = 0; i < ARRAY_LEN(extremes); i++)
@@ -152,12 +159,14 @@ Test(throttle, extreme_rates_do_not_overflow)
 			struct throttle t;
 
 			throttle_init(&t, rate, START_NS);
-			size_t n = throttle_ask(&t, START_NS + silences[j], SIZE_MAX, &wait_ms);
+			size_t n = throttle_ask(
+				&t, START_NS + silences[j], SIZE_MAX, &wait_ms);
 			cr_expect_leq(n, burst_of(rate));
 			cr_expect(wait_ms >= 0 && wait_ms <= 1000, "wait %d", wait_ms);
 			/* More may have passed than was asked for. */
 			throttle_use(&t, SIZE_MAX);
-			cr_expect_eq(throttle_ask(&t, START_NS + silences[j], 1, &wait_ms), 0);
+			cr_expect_eq(
+				throttle_ask(&t, START_NS + silences[j], 1, &wait_ms), 0);
 		}
 }
 

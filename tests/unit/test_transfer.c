@@ -16,15 +16,25 @@
 #include "scratch.h"
 #include "transfer/prefix.h"
 
-#define ID       7u
-#define C        CHECKPOINT_INTERVAL
-#define CONTENT  (3 * (size_t)C + 100)
-#define NOWHERE  UINT64_MAX
-#define FULL     "/dev/full"
+#define ID      7u
+#define C       CHECKPOINT_INTERVAL
+#define CONTENT (3 * (size_t)C + 100)
+#define NOWHERE UINT64_MAX
+#define FULL    "/dev/full"
 
 /* -- Who sends --------------------------------------------------------------- */
 
-enum accident { NO_ACCIDENT, CUT_SHORT, GROWN, REWRITTEN, TOUCHED, INTERRUPTED };
+enum accident {
+	NO_ACCIDENT,
+	CUT_SHORT,
+	GROWN,
+	REWRITTEN,
+	TOUCHED,
+	REPLACED, /* by another file of its name */
+	REPLACED_REWRITTEN,
+	REPLACED_GROWN, /* and given back its old time */
+	INTERRUPTED,
+};
 
 struct sending {
 	struct channel *channel; /* owned */
@@ -35,7 +45,8 @@ struct sending {
 	enum accident accident;  /* after the first chunk */
 	int own_fd;              /* owned: the file, for accidents; or -1 */
 	uint64_t progressed;
-	int interrupted; /* what interrupt returned */
+	bool unharmed;   /* the accident failed */
+	int interrupted; /* what interrupt is to return */
 	struct sent sent;
 	int result;
 };
@@ -64,7 +75,7 @@ struct middle {
 	uint64_t cut_at;  /* the connection ends before this byte */
 	uint64_t pos;     /* of the file */
 	int checks;       /* that came, at every multiple of C */
-	bool crossed;     /* a DATA frame went over a checkpoint, or a CHECK came elsewhere */
+	bool crossed; /* a DATA frame went over a checkpoint, or a CHECK came elsewhere */
 	uint32_t longest; /* DATA */
 };
 
@@ -76,7 +87,8 @@ static struct middle mid;
 
 static void content_init(void)
 {
-	uint64_t state = 88172645463325252u; /* xorshift64: each byte differs from those around */
+	uint64_t state =
+		88172645463325252u; /* xorshift64: each byte differs from those around */
 
 	for (size_t i = 0; i < CONTENT; i += 4) {
 		state ^= state << 13;
@@ -107,7 +119,8 @@ static void release(void)
 	fd_close(mid.to);
 	tx = (struct sending){.source.fd = -1, .own_fd = -1};
 	rx = (struct receiving){.fd = -1};
-	mid = (struct middle){.from = -1, .to = -1, .flip_at = NOWHERE, .cut_at = NOWHERE};
+	mid = (struct middle){
+		.from = -1, .to = -1, .flip_at = NOWHERE, .cut_at = NOWHERE};
 }
 
 static void teardown(void)
@@ -129,7 +142,8 @@ static void connect_both(enum role sender, uint32_t chunk_size)
 	if (tx.channel)
 		release();
 	else
-		mid = (struct middle){.from = -1, .to = -1, .flip_at = NOWHERE, .cut_at = NOWHERE};
+		mid = (struct middle){
+			.from = -1, .to = -1, .flip_at = NOWHERE, .cut_at = NOWHERE};
 	tx.source.fd = tx.own_fd = rx.fd = -1;
 	pair_local(near);
 	pair_local(far);
@@ -146,17 +160,20 @@ static void connect_both(enum role sender, uint32_t chunk_size)
 	cr_assert_geq(rx.fd, 0);
 }
 
+/* Long ago. */
+static const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+
 /* The first SIZE bytes of the content, last changed long ago. */
 static void open_source(uint64_t size)
 {
-	static const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
-
 	unlinkat(top.fd, "source", 0);
 	tx.own_fd = openat(top.fd, "source", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 	cr_assert_geq(tx.own_fd, 0);
 	cr_assert_eq(fd_write_full(tx.own_fd, content, size), 0);
 	cr_assert_eq(futimens(tx.own_fd, old), 0);
-	cr_assert_eq(source_init(&tx.source, openat(top.fd, "source", O_RDONLY | O_CLOEXEC), false), 0);
+	cr_assert_eq(source_init(&tx.source,
+			     openat(top.fd, "source", O_RDONLY | O_CLOEXEC), false),
+		0);
 }
 
 /* Both sides have the first OFFSET bytes. */
@@ -170,28 +187,30 @@ static void resume_at(uint64_t offset)
 
 /* -- The three threads ----------------------------------------------------------- */
 
-static void have_accident(struct sending *s)
+/* Nonzero when it did not happen. */
+static int have_accident(enum accident accident, int fd)
 {
-	switch (s->accident) {
+	if (accident >= REPLACED && accident <= REPLACED_GROWN &&
+		unlinkat(top.fd, "source", 0) < 0)
+		return -1;
+	switch (accident) {
 	case NO_ACCIDENT:
-		break;
-	case CUT_SHORT:
-		s->result = ftruncate(s->own_fd, 100);
-		break;
-	case GROWN:
-		s->result = lseek(s->own_fd, 0, SEEK_END) < 0 || write(s->own_fd, "+", 1) != 1;
-		break;
-	case REWRITTEN:
-		s->result = pwrite(s->own_fd, content, 1, 0) != 1;
-		break;
-	case TOUCHED:
-		s->result = fchmod(s->own_fd, 0600);
-		break;
+	case REPLACED:
 	case INTERRUPTED:
-		s->interrupted = -ERR_SHUTDOWN;
-		break;
+		return 0;
+	case CUT_SHORT:
+		return ftruncate(fd, 100);
+	case GROWN:
+		return lseek(fd, 0, SEEK_END) < 0 || write(fd, "+", 1) != 1;
+	case REWRITTEN:
+	case REPLACED_REWRITTEN:
+		return pwrite(fd, content, 1, 0) != 1;
+	case TOUCHED:
+		return fchmod(fd, 0600);
+	case REPLACED_GROWN:
+		return ftruncate(fd, CONTENT) < 0 || futimens(fd, old) < 0;
 	}
-	s->accident = NO_ACCIDENT;
+	return -1;
 }
 
 static void count_sent(void *ctx, uint64_t bytes)
@@ -199,7 +218,10 @@ static void count_sent(void *ctx, uint64_t bytes)
 	struct sending *s = ctx;
 
 	s->progressed += bytes;
-	have_accident(s);
+	s->unharmed = s->unharmed || have_accident(s->accident, s->own_fd) != 0;
+	if (s->accident == INTERRUPTED)
+		s->interrupted = -ERR_SHUTDOWN;
+	s->accident = NO_ACCIDENT;
 }
 
 static int ask_interrupted(void *ctx)
@@ -210,13 +232,18 @@ static int ask_interrupted(void *ctx)
 static void *send_it(void *arg)
 {
 	struct sending *s = arg;
-	struct sender sender = {.channel = s->channel, .digest = s->digest, .progress = count_sent,
-		.interrupt = ask_interrupted, .ctx = s, .expected = s->expected};
+	struct sender sender = {.channel = s->channel,
+		.digest = s->digest,
+		.progress = count_sent,
+		.interrupt = ask_interrupted,
+		.ctx = s,
+		.expected = s->expected};
 	bool client = channel_session(s->channel)->role == ROLE_CLIENT;
 
 	s->result = sender_send(&sender, ID, &s->source, s->offset, &s->sent);
 	if (channel_error(s->channel) == 0 &&
-		(channel_send_error(s->channel, client ? 0 : ID + 1, ERR_BUSY, NULL) < 0 ||
+		(channel_send_error(s->channel, client ? 0 : ID + 1, ERR_BUSY, NULL) <
+				0 ||
 			channel_flush(s->channel) < 0))
 		s->result = -ERR_CLOSED;
 	return NULL;
@@ -288,9 +315,15 @@ static int count_failure(void *ctx, int err)
 
 static void receive_it(struct receiving *r)
 {
-	struct receiver receiver = {.channel = r->channel, .digest = r->digest, .fd = r->fd,
-		.stream = r->stream, .write_behind = r->write_behind, .progress = count_received,
-		.failed = count_failure, .ctx = r, .expected = r->expected};
+	struct receiver receiver = {.channel = r->channel,
+		.digest = r->digest,
+		.fd = r->fd,
+		.stream = r->stream,
+		.write_behind = r->write_behind,
+		.progress = count_received,
+		.failed = count_failure,
+		.ctx = r,
+		.expected = r->expected};
 	struct channel_msg m;
 
 	cr_assert_eq(channel_read(r->channel, &m), 0);
@@ -298,7 +331,8 @@ static void receive_it(struct receiving *r)
 	cr_assert_eq(msg_file_decode(&r->file, m.payload, m.len), 0);
 	r->result = receiver_receive(&receiver, &r->file, &r->got);
 	int err = channel_read(r->channel, &m);
-	r->goes_on = err == -ERR_BUSY || (err == 0 && m.type == MSG_ERROR && m.id == ID + 1);
+	r->goes_on =
+		err == -ERR_BUSY || (err == 0 && m.type == MSG_ERROR && m.id == ID + 1);
 }
 
 static void transfer(void)
@@ -342,8 +376,10 @@ static void assert_transferred(uint64_t size, const char *what)
 	digest_content(size, want);
 	cr_assert_arr_eq(tx.sent.digest, want, DIGEST_LEN, "%s", what);
 	cr_assert_arr_eq(rx.got.digest, want, DIGEST_LEN, "%s", what);
-	cr_assert(tx.sent.size == size && rx.got.size == size && rx.got.good == size, "%s", what);
-	cr_assert(tx.progressed == size - tx.offset && rx.progressed == size - tx.offset, "%s", what);
+	cr_assert(tx.sent.size == size && rx.got.size == size && rx.got.good == size,
+		"%s", what);
+	cr_assert(tx.progressed == size - tx.offset && rx.progressed == size - tx.offset,
+		"%s", what);
 	cr_assert(rx.failures == 0 && rx.got.aborted == 0, "%s", what);
 }
 
@@ -356,7 +392,8 @@ static void assert_given_up(int code, const char *what)
 	cr_assert(rx.failures == 0 && rx.goes_on, "%s", what);
 }
 
-/* -- Files that arrive ---------------------------------------------------------------- */
+/* -- Files that arrive ----------------------------------------------------------------
+ */
 
 #define SMALL CHUNK_SIZE_MIN
 
@@ -405,10 +442,12 @@ static void transfer_in_either_direction(size_t i, enum role sender)
 	assert_transferred(files[i].size, files[i].what);
 	assert_target(files[i].size);
 	cr_assert_not(mid.crossed, "%s", files[i].what);
-	cr_assert_eq(mid.checks, checks_of(files[i].offset, files[i].size), "%s", files[i].what);
+	cr_assert_eq(mid.checks, checks_of(files[i].offset, files[i].size), "%s",
+		files[i].what);
 	cr_assert_leq(mid.longest, files[i].chunk_size, "%s", files[i].what);
 	cr_assert(rx.file.size == files[i].size && rx.file.offset == files[i].offset);
-	cr_assert(rx.file.mode == 0640 && rx.file.mtime.sec == 1000 && rx.file.mtime.nsec == 0);
+	cr_assert(rx.file.mode == 0640 && rx.file.mtime.sec == 1000 &&
+		  rx.file.mtime.nsec == 0);
 }
 
 Test(transfer, the_client_sends)
@@ -453,7 +492,8 @@ Test(transfer, a_stream_ends_where_it_ends)
 	}
 }
 
-/* -- Bytes that change on the way ------------------------------------------------------ */
+/* -- Bytes that change on the way ------------------------------------------------------
+ */
 
 static const struct {
 	uint64_t offset, flip_at, good;
@@ -530,7 +570,8 @@ Test(transfer, a_cut_ends_the_sending)
 	cr_assert_eq(rx.result, -ERR_CLOSED, "%d", rx.result);
 }
 
-/* -- Sources that fail ------------------------------------------------------------------ */
+/* -- Sources that fail ------------------------------------------------------------------
+ */
 
 static const struct {
 	const char *what;
@@ -541,6 +582,8 @@ static const struct {
 	{"grown", GROWN, ERR_CHANGED},
 	{"rewritten", REWRITTEN, ERR_CHANGED},
 	{"touched", TOUCHED, ERR_CHANGED},
+	{"replaced and rewritten", REPLACED_REWRITTEN, ERR_CHANGED},
+	{"replaced and grown", REPLACED_GROWN, ERR_CHANGED},
 	{"interrupted", INTERRUPTED, ERR_SHUTDOWN},
 };
 
@@ -552,8 +595,20 @@ Test(transfer, a_source_that_changes_is_given_up)
 		tx.accident = accidents[i].accident;
 		poll(NULL, 0, 30); /* the time of the last change shall be another one */
 		transfer();
+		cr_assert_not(tx.unharmed, "%s", accidents[i].what);
 		assert_given_up(accidents[i].code, accidents[i].what);
 	}
+}
+
+Test(transfer, a_source_that_lost_its_name_has_not_changed)
+{
+	connect_both(ROLE_CLIENT, SMALL);
+	open_source(C + 1000);
+	tx.accident = REPLACED;
+	poll(NULL, 0, 30);
+	transfer();
+	cr_assert_not(tx.unharmed);
+	assert_transferred(C + 1000, "replaced");
 }
 
 Test(transfer, a_reason_of_this_end_is_not_told)
@@ -581,7 +636,8 @@ Test(transfer, a_source_that_cannot_be_read_is_given_up)
 {
 	connect_both(ROLE_SERVER, SMALL);
 	open_source(100000);
-	cr_assert_eq(dup3(openat(top.fd, "source", O_WRONLY | O_CLOEXEC), tx.source.fd, O_CLOEXEC),
+	cr_assert_eq(dup3(openat(top.fd, "source", O_WRONLY | O_CLOEXEC), tx.source.fd,
+			     O_CLOEXEC),
 		tx.source.fd);
 	transfer();
 	assert_given_up(ERR_IO, "unreadable");
@@ -642,7 +698,8 @@ Test(transfer, only_what_can_be_read_to_an_end_is_a_source)
 	scratch_file(top.fd, "file", "12345");
 	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
 		struct source s = {.fd = -1};
-		FD_OWNED fd = openat(top.fd, sources[i].path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		FD_OWNED fd = openat(
+			top.fd, sources[i].path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 		int err = source_init(&s, fd, sources[i].stream);
 		cr_assert_eq(err, sources[i].want, "row %zu: %d", i, err);
@@ -656,7 +713,8 @@ Test(transfer, only_what_can_be_read_to_an_end_is_a_source)
 	}
 }
 
-/* -- Targets that fail -------------------------------------------------------------------- */
+/* -- Targets that fail
+ * -------------------------------------------------------------------- */
 
 Test(transfer, a_full_disk_drains_the_rest)
 {
