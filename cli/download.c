@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "cli/download_impl.h"
@@ -15,6 +16,8 @@
 /* Bytes of unanswered requests: the server takes them in while it sends (channel.h). */
 #define REQUEST_BYTES_MAX (96u << 10)
 #define ID_RANGE          (1u << 30)
+/* Partials that nobody came back for are removed, as by the daemon's default. */
+#define PARTIAL_AGE_SEC (7 * 24 * 3600)
 
 static struct download_slot *slot_at(struct downloads *d, uint64_t pos)
 {
@@ -409,6 +412,8 @@ static int open_base(struct downloads *d, int base_fd)
 	if (base_fd < 0)
 		return 0;
 	dir_cache_init(&d->dirs, base_fd);
+	/* What killed runs have left; it is no matter when it fails. */
+	(void)!stage_sweep(base_fd, time(NULL), PARTIAL_AGE_SEC);
 	int err = stage_area_init(&d->area, base_fd);
 	if (err == 0)
 		err = batch_new(&d->batch, base_fd, d->job->opts->sync, download_done, d);

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "cli/download_impl.h"
+#include "transfer/attr.h"
 #include "transfer/receiver.h"
 
 /* Rather than let so much pass that is of no use any more, connect anew. */
@@ -111,23 +112,6 @@ static int use_digest(struct reception *rx, struct digest **out)
 	return 0;
 }
 
-static int set_file_attr(const struct downloads *d, const struct stage *stage,
-	const struct msg_file *file)
-{
-	bool preserve = d->job->opts->preserve;
-	mode_t mode = preserve ? file->mode : file->mode & ~d->job->umask;
-	bool as_made = !stage->resumable && mode == (0666 & ~d->job->umask);
-	struct timespec times[2] = {
-		{.tv_nsec = UTIME_OMIT},
-		{.tv_sec = file->mtime.sec, .tv_nsec = (long)file->mtime.nsec},
-	};
-	if (!as_made && fchmod(stage->fd, mode & 0777) < 0)
-		return -err_from_errno(errno);
-	if (preserve && futimens(stage->fd, times) < 0)
-		return -err_from_errno(errno);
-	return 0;
-}
-
 static int publish(struct reception *rx, const struct received *got)
 {
 	struct downloads *d = rx->d;
@@ -140,7 +124,9 @@ static int publish(struct reception *rx, const struct received *got)
 	};
 	memcpy(tag.digest, got->digest, DIGEST_LEN);
 	d->done_tree = rx->slot->tree;
-	int err = set_file_attr(d, &rx->slot->stage, &rx->file);
+	const struct stage *stage = &rx->slot->stage;
+	int err = attr_set_received(stage->fd, &rx->file, d->job->opts->preserve, d->job->umask,
+		!stage->resumable);
 	if (err < 0)
 		return batch_add_result(d->batch, &tag, err);
 	return batch_add_stage(d->batch, &tag, &rx->slot->stage, rx->parent,

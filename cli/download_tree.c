@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
 #include "cli/download_impl.h"
-#include "os/fd.h"
+#include "transfer/attr.h"
 #include "transfer/source.h"
 
 /* Whether what stands at LOCAL settles it: told, and 1. */
@@ -26,7 +24,7 @@ static int already_settled(struct downloads *d, const struct download_tree *tree
 	};
 	struct msg_time mtime = exists ? msg_time_of(&here.st_mtim) : st->mtime;
 	if (exists && o->update && S_ISREG(here.st_mode) && (uint64_t)here.st_size == st->size &&
-		mtime.sec == st->mtime.sec && mtime.nsec == st->mtime.nsec) {
+		attr_same_time(&mtime, &st->mtime)) {
 		report_file_done(d->job->report, &r);
 		return 1;
 	}
@@ -56,7 +54,7 @@ int download_add_file(struct downloads *d, const struct download_tree *tree, con
 						  : download_add(d, SLOT_FILE, tree, path, path_len, st);
 }
 
-/* Makes LOCAL, open to us whatever its mode, or finds it there. */
+/* Makes LOCAL or finds it there. */
 static int make_dir(struct downloads *d, const char *local, uint32_t mode)
 {
 	struct dir *parent;
@@ -66,14 +64,9 @@ static int make_dir(struct downloads *d, const char *local, uint32_t mode)
 	if (err < 0)
 		return err;
 	struct batch_tag tag = {.path = local};
-	if (mkdirat(parent->fd, path_leaf(local), (mode & 0777) | 0700) == 0) {
+	err = dir_make(parent, d->base_fd, local, mode);
+	if (err > 0)
 		err = batch_add_made(d->batch, &tag, parent, -1);
-	} else if (errno == EEXIST) {
-		FD_OWNED fd = beneath_open(d->base_fd, local, O_PATH | O_DIRECTORY, 0);
-		err = fd < 0 ? fd : 0;
-	} else {
-		err = -err_from_errno(errno);
-	}
 	dir_put(parent);
 	return err;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/path.h"
@@ -23,8 +24,27 @@ struct get {
 	int base_fd;   /* owned; -1: standard output, or not there in a dry run */
 };
 
+/* Puts the entry of PATH in its directory on disk. */
+static int flush_entry(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *parent = !slash ? strdup(".") : slash == path ? strdup("/")
+						    : strndup(path, (size_t)(slash - path));
+	FD_OWNED fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int err = fd < 0 || fsync(fd) < 0 ? -err_from_errno(errno) : 0;
+	free(parent);
+	return err;
+}
+
+static int make_one(const char *path, bool sync)
+{
+	if (mkdir(path, 0777) < 0)
+		return errno == EEXIST || errno == EISDIR ? 0 : -err_from_errno(errno);
+	return sync ? flush_entry(path) : 0;
+}
+
 /* Makes the directory PATH and what is missing above it. */
-static int make_dirs(const char *path)
+static int make_dirs(const char *path, bool sync)
 {
 	char *part = strdup(path);
 	if (!part)
@@ -34,8 +54,7 @@ static int make_dirs(const char *path)
 		slash = strchr(slash + 1, '/');
 		if (slash)
 			*slash = '\0';
-		if (mkdir(part, 0777) < 0 && errno != EEXIST && errno != EISDIR)
-			err = -err_from_errno(errno);
+		err = make_one(part, sync);
 		if (slash)
 			*slash = '/';
 	}
@@ -55,7 +74,7 @@ static int split_dest(struct get *g, const char *dest)
 
 static int open_base(struct get *g)
 {
-	int err = g->job->opts->dry_run ? 0 : make_dirs(g->base);
+	int err = g->job->opts->dry_run ? 0 : make_dirs(g->base, g->job->opts->sync);
 	if (err < 0)
 		return err;
 	g->base_fd = open(g->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

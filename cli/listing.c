@@ -48,6 +48,15 @@ static int listing_reserve(struct listing *l, size_t len)
 	return 0;
 }
 
+/* Whether what PATH stands in was listed as a directory: the way to it leads through no link that
+ * this listing had us make, also when another connection says otherwise of it. */
+static bool listing_has_parent(const struct listing *l, const char *path)
+{
+	size_t len = path_parent_len(path);
+	return len == 0 || (strncmp(l->dir, path, len) == 0 &&
+				   (l->dir[len] == '/' || l->dir[len] == '\0'));
+}
+
 int listing_add(struct listing *l, const uint8_t *payload, size_t len)
 {
 	struct msg_entry e;
@@ -59,7 +68,9 @@ int listing_add(struct listing *l, const uint8_t *payload, size_t len)
 	path[e.path.len] = '\0';
 	/* An error can also be about a directory that came before what is in it. */
 	if (e.kind != ENTRY_ERROR) {
-		if (!*path || path_compare(path, l->last) <= 0)
+		bool is_new = path_compare(path, l->resume_after) > 0;
+		if (!*path || path_compare(path, l->last) <= 0 ||
+			(is_new && !listing_has_parent(l, path)))
 			return -ERR_PROTOCOL;
 		memcpy(l->last, path, e.path.len + 1);
 	}
@@ -67,6 +78,8 @@ int listing_add(struct listing *l, const uint8_t *payload, size_t len)
 	int ahead = path_compare(l->last, l->resume_after);
 	if (ahead < 0 || (ahead == 0 && e.kind != ENTRY_ERROR))
 		return 0;
+	if (e.kind == ENTRY_DIR)
+		memcpy(l->dir, path, e.path.len + 1);
 	uint32_t size = (uint32_t)len;
 	err = listing_reserve(l, sizeof(size) + len);
 	if (err < 0)

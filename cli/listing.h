@@ -24,13 +24,15 @@ struct listing {
 	bool started;   /* this connection has had a LIST; the next part is asked for by NEXT */
 	bool ended;
 	char last[PATH_WIRE_MAX + 1];    /* the entry that came last; "" before the first */
+	char dir[PATH_WIRE_MAX + 1];     /* the last directory that was kept; all above it are, too */
 	char resume_after[PATH_WIRE_MAX + 1]; /* entries up to here came on an earlier connection */
 };
 
 void listing_init(struct listing *l);
 void listing_fini(struct listing *l);
 
-/* Takes an ENTRY payload in.  -ERR_PROTOCOL when it is not in order; errors can come anywhere. */
+/* Takes an ENTRY payload in.  -ERR_PROTOCOL when it is not in order, or stands in
+ * what was not listed as a directory; errors can come anywhere. */
 int listing_add(struct listing *l, const uint8_t *payload, size_t len) MUST_CHECK;
 /* The oldest entry; false when there is none.  Borrowed until the next listing_add. */
 bool listing_take(struct listing *l, struct msg_entry *out);

@@ -16,6 +16,8 @@
  * flushed, and as many on the way. */
 #define DEPTH (4 * BATCH_MAX)
 #define DRAIN_PAUSE_MS 500
+/* A client that pauses for so long may be gone: what was verified does not wait for it. */
+#define COMMIT_PAUSE_MS 500
 
 static const struct {
 	uint8_t type;
@@ -233,6 +235,18 @@ static int conn_deny(struct conn *c, const struct channel_msg *m)
 	return err < 0 ? err : channel_drain(c->channel);
 }
 
+/* What is pending is answered first.  That may have to wait, and takes in meanwhile what comes
+ * behind M, where M's payload stands. */
+static int conn_commit_and_handle(
+	struct conn *c, const struct channel_msg *m, conn_handler_fn *handle)
+{
+	uint8_t payload[MSG_PAYLOAD_MAX];
+	struct channel_msg own = *m;
+	own.payload = memcpy(payload, m->payload, m->len);
+	int err = conn_commit(c);
+	return err < 0 ? err : handle(c, &own);
+}
+
 static int conn_dispatch(struct conn *c, const struct channel_msg *m, bool denied)
 {
 	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
@@ -244,8 +258,8 @@ static int conn_dispatch(struct conn *c, const struct channel_msg *m, bool denie
 					    .result = -ERR_DENIED});
 			return conn_deny(c, m);
 		}
-		int err = requests[i].batched ? 0 : conn_commit(c);
-		return err < 0 ? err : requests[i].handle(c, m);
+		return requests[i].batched ? requests[i].handle(c, m)
+					   : conn_commit_and_handle(c, m, requests[i].handle);
 	}
 	return -ERR_PROTOCOL;
 }
@@ -256,7 +270,15 @@ static int conn_idle(struct conn *c)
 	if (channel_has_input(c->channel))
 		return 0;
 	dir_cache_fini(&c->dirs);
-	if (c->batch && batch_is_empty(c->batch)) {
+	if (c->batch) {
+		int err = batch_is_empty(c->batch)
+				  ? -ERR_TIMEOUT
+				  : channel_wait(c->channel, COMMIT_PAUSE_MS, -1);
+		if (err != -ERR_TIMEOUT)
+			return err;
+		err = conn_commit(c);
+		if (err < 0)
+			return err;
 		batch_free(c->batch);
 		c->batch = NULL;
 	}

@@ -16,6 +16,7 @@
 #include "daemon/conn.h"
 #include "os/clock.h"
 #include "os/fd.h"
+#include "transfer/attr.h"
 #include "transfer/prefix.h"
 #include "transfer/receiver.h"
 #include "transfer/source.h"
@@ -45,12 +46,6 @@ struct upload {
 };
 
 /* -- ASK ---------------------------------------------------------------- */
-
-static bool same_time(const struct msg_time *a, const struct msg_time *b)
-{
-	/* Some file systems keep whole seconds only. */
-	return a->sec == b->sec && (a->nsec == b->nsec || a->nsec == 0 || b->nsec == 0);
-}
 
 /* The partial of this source and name, claimed and locked, in the offer. */
 static int offer_partial(struct conn *c, const struct msg_ask *ask, const char *path)
@@ -133,7 +128,7 @@ static int answer_ask(struct conn *c, uint32_t id, const struct msg_ask *ask, co
 	if (exists && (ask->flags & ASK_UPDATE) && S_ISREG(st.st_mode) &&
 		(uint64_t)st.st_size == ask->size) {
 		struct msg_time mtime = msg_time_of(&st.st_mtim);
-		if (same_time(&mtime, &ask->mtime))
+		if (attr_same_time(&mtime, &ask->mtime))
 			return send_offer(c, id, OFFER_SAME, 0);
 	}
 	if ((ask->flags & ASK_PARTIAL) && offer_partial(c, ask, path) == 0)
@@ -275,8 +270,11 @@ static int upload_open(struct upload *u, char *text, size_t cap)
 		err = conn_batch(c, !(u->put.flags & PUT_NO_SYNC));
 	if (err == 0)
 		err = dir_cache_parent(&c->dirs, u->path, parents, &u->parent, &u->leaf);
-	if (err == 0)
-		err = upload_precheck(u, text, cap);
+	if (err < 0)
+		return err;
+	/* Now: they stay when this fails, and the next to come here does not know them as new. */
+	conn_note_made(c, u->parent);
+	err = upload_precheck(u, text, cap);
 	if (err == 0)
 		err = upload_open_stage(u);
 	return err;
@@ -308,26 +306,14 @@ static int upload_failed(void *ctx, int err)
 	return failed < 0 ? failed : channel_flush(u->conn->channel);
 }
 
-/* Mode and times by descriptor, before the name is visible. */
-static int upload_set_attr(const struct upload *u, int fd)
+static int upload_set_attr(const struct upload *u)
 {
-	bool preserve = u->put.flags & PUT_PRESERVE;
+	bool whole = u->whole_fd >= 0;
 	/* What stands there is not to be replaced, so it is not changed either. */
-	if (u->whole_fd >= 0 && (u->put.flags & PUT_NO_CLOBBER))
+	if (whole && (u->put.flags & PUT_NO_CLOBBER))
 		return 0;
-	mode_t mode = preserve ? u->file.mode : u->file.mode & ~u->conn->env->umask;
-	/* A fresh stage was made with these already. */
-	bool as_made = !u->stage.resumable && u->whole_fd < 0 &&
-		       mode == (0666 & ~u->conn->env->umask);
-	if (!as_made && fchmod(fd, mode & 0777) < 0)
-		return -err_from_errno(errno);
-	struct timespec times[2] = {
-		{.tv_nsec = UTIME_OMIT},
-		{.tv_sec = u->file.mtime.sec, .tv_nsec = (long)u->file.mtime.nsec},
-	};
-	if (preserve && futimens(fd, times) < 0)
-		return -err_from_errno(errno);
-	return 0;
+	return attr_set_received(whole ? u->whole_fd : u->stage.fd, &u->file,
+		u->put.flags & PUT_PRESERVE, u->conn->env->umask, !whole && !u->stage.resumable);
 }
 
 static int upload_publish(struct upload *u, const struct received *got)
@@ -342,10 +328,9 @@ static int upload_publish(struct upload *u, const struct received *got)
 		.started_ms = u->started_ms,
 	};
 	memcpy(tag.digest, got->digest, DIGEST_LEN);
-	int err = upload_set_attr(u, u->whole_fd >= 0 ? u->whole_fd : u->stage.fd);
+	int err = upload_set_attr(u);
 	if (err < 0)
 		return batch_add_result(c->batch, &tag, err);
-	conn_note_made(c, u->parent);
 	if (u->whole_fd >= 0)
 		return batch_add_made(c->batch, &tag, u->parent, fd_take(&u->whole_fd));
 	return batch_add_stage(c->batch, &tag, &u->stage, u->parent,

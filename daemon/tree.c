@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What makes a tree beside its files: directories, links, attributes.  All
  * are answered through the batch, in order with the uploads around them. */
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -46,17 +45,6 @@ static int open_parent(struct conn *c, const char *path, uint32_t flags, struct 
 	return err;
 }
 
-/* Makes LEAF in PARENT, open to us whatever its mode, or finds it there. */
-static int make_dir(struct conn *c, struct dir *parent, const char *path, uint32_t mode)
-{
-	if (mkdirat(parent->fd, path_leaf(path), (mode & 0777) | 0700) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return -err_from_errno(errno);
-	FD_OWNED fd = beneath_open(c->env->root_fd, path, O_PATH | O_DIRECTORY, 0);
-	return fd < 0 ? fd : 0;
-}
-
 int conn_mkdir(struct conn *c, const struct channel_msg *m)
 {
 	struct msg_mkdir mk;
@@ -69,7 +57,7 @@ int conn_mkdir(struct conn *c, const struct channel_msg *m)
 	if (*path) {
 		err = open_parent(c, path, mk.flags, &parent);
 		if (err == 0)
-			err = make_dir(c, parent, path, mk.mode);
+			err = dir_make(parent, c->env->root_fd, path, mk.mode);
 	} else { /* the root is there */
 		err = any_batch(c);
 	}

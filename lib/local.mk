@@ -20,6 +20,7 @@ libsockd_a_SOURCES = \
 	lib/os/stage.c lib/os/stage.h \
 	lib/os/walk.c lib/os/walk.h \
 	lib/crypto/digest.c lib/crypto/digest.h \
+	lib/transfer/attr.c lib/transfer/attr.h \
 	lib/transfer/batch.c lib/transfer/batch.h \
 	lib/transfer/channel.c lib/transfer/channel.h \
 	lib/transfer/prefix.c lib/transfer/prefix.h \

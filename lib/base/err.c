@@ -61,12 +61,7 @@ static const struct {
 	{EACCES, ERR_ACCESS},         {EPERM, ERR_ACCESS},
 	{ENOMEM, ERR_RESOURCE},       {EMFILE, ERR_RESOURCE},
 	{ENFILE, ERR_RESOURCE},       {EAGAIN, ERR_RESOURCE},
-	{EFBIG, ERR_TOO_LARGE},       {EPIPE, ERR_CLOSED},
-	{ECONNRESET, ERR_CLOSED},     {ECONNABORTED, ERR_CLOSED},
-	{ENOTCONN, ERR_CLOSED},       {ETIMEDOUT, ERR_TIMEOUT},
-	{ECONNREFUSED, ERR_CONNECT},  {EHOSTUNREACH, ERR_CONNECT},
-	{ENETUNREACH, ERR_CONNECT},   {EHOSTDOWN, ERR_CONNECT},
-	{EADDRNOTAVAIL, ERR_CONNECT}, {ENXIO, ERR_NOT_REGULAR},
+	{EFBIG, ERR_TOO_LARGE},       {ENXIO, ERR_NOT_REGULAR},
 };
 
 int err_from_errno(int errnum)
@@ -75,6 +70,21 @@ int err_from_errno(int errnum)
 		if (errnos[i].errnum == errnum)
 			return errnos[i].code;
 	return ERR_IO;
+}
+
+int err_from_socket(int errnum)
+{
+	switch (errnum) {
+	case ETIMEDOUT:
+		return ERR_TIMEOUT;
+	case ENOMEM:
+	case ENOBUFS:
+	case EMFILE:
+	case ENFILE:
+		return ERR_RESOURCE;
+	default:
+		return ERR_CLOSED;
+	}
 }
 
 const char *err_text(int code)

@@ -143,6 +143,16 @@ void dir_put(struct dir *d)
 	free(d);
 }
 
+int dir_make(const struct dir *d, int root, const char *path, mode_t mode)
+{
+	if (mkdirat(d->fd, path_leaf(path), (mode & 0777) | 0700) == 0)
+		return 1;
+	if (errno != EEXIST)
+		return -err_from_errno(errno);
+	FD_OWNED fd = beneath_open(root, path, O_PATH | O_DIRECTORY, 0);
+	return fd < 0 ? fd : 0;
+}
+
 static void dir_putp(struct dir **d)
 {
 	dir_put(*d);

@@ -146,7 +146,7 @@ int sock_local(int fd, struct sock_addr *out)
 /* The three words that sock_connect has for a failure. */
 static int connect_error(int errnum)
 {
-	int code = err_from_errno(errnum);
+	int code = err_from_socket(errnum);
 
 	return code == ERR_RESOURCE || code == ERR_TIMEOUT ? -code : -ERR_CONNECT;
 }

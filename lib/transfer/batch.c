@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "os/fd.h"
+#include "transfer/attr.h"
 
 /* Up to so many files are flushed one by one; more share one syncfs. */
 #define FSYNC_MAX 16
@@ -174,17 +175,6 @@ static void batch_flush_data(struct batch *b)
 	}
 }
 
-static int item_set_attr(const struct item *it)
-{
-	struct timespec times[2] = {
-		{.tv_nsec = UTIME_OMIT},
-		{.tv_sec = it->mtime.sec, .tv_nsec = (long)it->mtime.nsec},
-	};
-	if (fchmod(it->fd, it->mode & 0777) < 0 || futimens(it->fd, times) < 0)
-		return -err_from_errno(errno);
-	return 0;
-}
-
 static void batch_publish(struct batch *b)
 {
 	for (size_t i = 0; i < b->count; i++) {
@@ -195,7 +185,7 @@ static void batch_publish(struct batch *b)
 			it->result = stage_publish(&it->stage, it->dir->fd, path_leaf(it->tag.path),
 				it->no_clobber);
 		else if (it->kind == ITEM_ATTR)
-			it->result = item_set_attr(it);
+			it->result = attr_set(it->fd, it->mode, &it->mtime);
 	}
 }
 

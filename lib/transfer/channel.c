@@ -215,7 +215,7 @@ static int channel_poll_socket(struct channel *c, short events, short *got_out)
 		n = poll(p, 2, clock_poll_ms(end, clock_now_ms()));
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return channel_fail(c, -err_from_errno(errno));
+		return channel_fail(c, -err_from_socket(errno));
 	if (p[1].revents)
 		return channel_fail(c, -ERR_INTERRUPTED);
 	if (n == 0 || channel_is_starved(c, events, clock_now_ms() - start))
@@ -275,7 +275,7 @@ static ssize_t channel_receive(struct channel *c)
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return -ERR_AGAIN;
 	if (n <= 0)
-		return n < 0 ? -err_from_errno(errno) : -ERR_CLOSED;
+		return n < 0 ? -err_from_socket(errno) : -ERR_CLOSED;
 	c->in_end += (size_t)n;
 	int err = channel_count(c, &c->count.received, (size_t)n);
 	return err < 0 ? err : n;
@@ -299,7 +299,7 @@ static int channel_fill(struct channel *c, size_t need, bool wait)
 		if (!wait)
 			return -ERR_AGAIN;
 		err = channel_flush(c);
-		short got;
+		short got = 0;
 		if (err == 0)
 			err = channel_poll_socket(c, POLLIN, &got);
 		if (err < 0)
@@ -490,7 +490,7 @@ int channel_wait(struct channel *c, int timeout_ms, int stop_fd)
 			wait_ms = RELAX_AFTER_MS;
 		int n = poll(p, 2, wait_ms);
 		if (n < 0 && errno != EINTR)
-			return channel_fail(c, -err_from_errno(errno));
+			return channel_fail(c, -err_from_socket(errno));
 		if (n > 0)
 			return p[0].revents ? 0 : -ERR_INTERRUPTED;
 		if (n == 0 && end >= 0 && clock_now_ms() >= end)
@@ -570,7 +570,7 @@ int channel_commit_data(struct channel *c, uint32_t id, size_t len)
 
 static int channel_wait_writable(struct channel *c)
 {
-	short want = POLLOUT | (channel_can_absorb(c) ? POLLIN : 0), got;
+	short want = POLLOUT | (channel_can_absorb(c) ? POLLIN : 0), got = 0;
 	int err = channel_poll_socket(c, want, &got);
 	if (err == 0 && (got & POLLIN))
 		err = channel_absorb(c);
@@ -592,7 +592,7 @@ int channel_flush(struct channel *c)
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
 			err = channel_wait_writable(c);
 		} else if (errno != EINTR) {
-			err = channel_last_words(c, -err_from_errno(errno));
+			err = channel_last_words(c, -err_from_socket(errno));
 		}
 		if (err < 0)
 			return err;

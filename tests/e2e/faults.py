@@ -23,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CLIENT, DAEMON = "client", "daemon"
 # As long as nobody waits for a peer that was stopped, everything takes milliseconds.
 HANG_SEC = 40
+LINES_MAX = 10  # of what is wrong; then a sweep need not go on
 
 Point = collections.namedtuple("Point", "call nth")  # the nth CALL of a thread
 
@@ -71,17 +72,28 @@ class Watched(Daemon):
         """How many threads and descriptors it has."""
         return tuple(len(os.listdir(f"/proc/{self.pid}/{what}")) for what in ("task", "fd"))
 
-    def rests(self):
-        """A daemon that is dying has no descriptors."""
-        return all(0 < now <= then for now, then in zip(self.held(), self.rest))
+    def ends(self):
+        """Whether it has done with every connection, or died, in good time."""
+        def ended():
+            threads, descriptors = self.held()
+            # One that is dying has no descriptors any more.
+            return threads <= self.rest[0] and descriptors > 0
 
-    def await_rest(self):
-        """Waits until it has done with every connection, or is dead; what is wrong, a line each."""
-        try:
-            wait_for(lambda: self.process.poll() is not None or self.rests(), HANG_SEC)
-            return []
-        except TimeoutError:
-            return [f"the daemon has {self.held()} threads and descriptors, not {self.rest}"]
+        with contextlib.suppress(TimeoutError):
+            return wait_for(lambda: self.process.poll() is not None or ended(), HANG_SEC)
+        return False
+
+    def ails(self):
+        """What is wrong with it once all is over, a line each; it is there again afterwards."""
+        if not self.ends():
+            return ["the daemon does not let go of the connection"]
+        if self.process.poll() is not None:
+            status = self.wait()
+            self.start()
+            return [f"the daemon ended with {status}: {self.log_text()}"]
+        held = self.held()
+        return [f"the daemon has {held[1]} descriptors, not {self.rest[1]}"] \
+            if held[1] > self.rest[1] else []
 
 
 # -- Transfers ---------------------------------------------------------------
@@ -117,7 +129,7 @@ class Transfer:
 
     def reset(self, daemon):
         """Nothing has been received yet."""
-        daemon.await_rest()
+        daemon.ends()
         for entry in os.scandir(self.received):
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
@@ -191,8 +203,8 @@ def reserved(top):
 
 @contextlib.contextmanager
 def attached(daemon, *options):
-    """A strace at the daemon and all its threads.  It is let go when it rests again, or is dead:
-    a strace that lets a dying process go waits for it for ever."""
+    """A strace at the daemon and all its threads.  It lets go when the transfer is over, or the
+    daemon is dead: of a process that is dying it would wait for ever for the end."""
     tracer = subprocess.Popen(["strace", "-f", "-p", str(daemon.pid), *options],
                               stderr=subprocess.PIPE)
     try:
@@ -200,7 +212,7 @@ def attached(daemon, *options):
         if b" attached" not in said:
             raise ChildProcessError(os.fsdecode(said + tracer.stderr.read()))
         yield
-        daemon.await_rest()
+        daemon.ends()
     finally:
         tracer.terminate()
         tracer.wait()

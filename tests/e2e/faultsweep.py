@@ -8,8 +8,8 @@ The short form takes some of the calls, chosen by the seed."""
 import collections
 import random
 
-from faults import (CC, CLIENT, DAEMON, Point, Resumed, Transfer, Watched, choose, disturb,
-                    missing_tool, record, shim, suffering, work_in_memory)
+from faults import (CC, CLIENT, DAEMON, LINES_MAX, Point, Resumed, Transfer, Watched, choose,
+                    disturb, missing_tool, record, shim, suffering, work_in_memory)
 from harness import LONG, diag, new_seed, run, tap
 
 POINTS = 8  # of each sweep, in the short form
@@ -71,7 +71,7 @@ def fail_at(transfer, side, daemon, point, error, fault=None):
         wrong.append(f"success was said after a failed {point.call}: {done.stderr}")
     if reached and status != 0 and (point.call, error) in HARMLESS:
         wrong.append(f"it failed with {status}: {done.stderr}")
-    return wrong + daemon.await_rest() + transfer.judge_again(daemon), reached
+    return wrong + daemon.ails() + transfer.judge_again(daemon), reached
 
 
 def attempts(points, seed):
@@ -97,6 +97,8 @@ def sweep(transfer, side, seed):
             wrong, reached = fail_at(transfer, side, daemon, point, error)
             failures += reached
             report += [f"{point.call} {point.nth} {error}: {line}" for line in wrong]
+            if len(report) > LINES_MAX:
+                break
     diag(f"{side}: {len(points)} calls, {failures} failures of {len(tried)} tried")
     tap.ok(not report, f"{transfer.name}: calls of the {side} may fail", "\n".join(report))
     # How many receptions and waits there are is up to the kernel.
@@ -124,7 +126,7 @@ def suffer(transfer, fault):
         wrong = transfer.judge(done.returncode)
         if done.returncode != 0:
             wrong.append(f"it ended with {done.returncode}: {done.stderr}")
-        return wrong + daemon.await_rest()
+        return wrong + daemon.ails()
 
 
 def check_shortening():

@@ -38,6 +38,8 @@ MIB = 1 << 20
 CHECKPOINT = 4 * MIB  # CHECKPOINT_INTERVAL of the wire
 RESERVED = ".sockd-partial"
 
+# Names that are no text can be found in what is printed.
+sys.stdout.reconfigure(errors="backslashreplace")
 # By way of what cleans up.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 

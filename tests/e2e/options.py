@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from harness import (CHECKPOINT, MIB, SOCKCP, SOCKD, UP, Daemon, Proxy, at, cp, cp_start, did,
+from harness import (CHECKPOINT, DOWN, MIB, SOCKCP, SOCKD, UP, Daemon, Proxy, at, cp, cp_start, did,
                      digest, partials, random_bytes, read, run, scratch, tap, tree_read,
                      wait_for, write)
 
@@ -37,12 +37,12 @@ def check_update():
         tap.ok(read(f"{d.root}/t/d/b") == b"TWO" and os.stat(f"{d.root}/t/a").st_ino == inode,
                "and the rest is sent")
         did(cp("-rp", "get", at("t"), f"{back}/t", daemon=d), "-p: get")
-        write(f"{d.root}/t/a", "new!")
+        os.utime(write(f"{d.root}/t/a", "new"), ns=(OLD, OLD))
         done = cp("-rpu", "get", at("t/a"), at("t/d"), f"{back}/t", daemon=d)
         did(done, "-u: get again")
-        tap.ok(done.stderr.startswith("1 file, 4 B") and ", 2 skipped" in done.stderr,
+        tap.ok(done.stderr.startswith("1 file, 3 B") and ", 2 skipped" in done.stderr,
                "-u: the same for get", done.stderr)
-        tap.ok(read(f"{back}/t/a") == b"new!", "and the rest is fetched")
+        tap.ok(read(f"{back}/t/a") == b"new", "and the rest is fetched")
         done = cp("-rpu", "get", at("t/d"), f"{back}/t", daemon=d)
         tap.ok(done.returncode == 0 and done.stderr == "nothing to move, 2 skipped\n",
                "when all is the same there is nothing to move", done.stderr)
@@ -80,6 +80,23 @@ def check_no_clobber():
             "-N: get of a tree, in part", 1)
         tap.ok(read(f"{back}/all/d/b") == b"mine" and os.path.exists(f"{back}/all/new"),
                "-N: only what is new is fetched")
+
+
+def check_no_clobber_late():
+    """The name appears while the file is on its way to it."""
+    here = scratch()
+    with Daemon() as d, Proxy(d.port) as line:
+        for way, args, dest in ((UP, ("put", f"{here}/f", at("new")), f"{d.root}/new"),
+                                (DOWN, ("get", at("f"), f"{here}/new"), f"{here}/new")):
+            write(f"{here}/f" if way == UP else f"{d.root}/f", random_bytes(1, 6 * MIB))
+            passed = line.passed(way)
+            process = cp_start("-N", "--limit=8M", *args, port=line.port)
+            wait_for(lambda: line.passed(way) > passed + MIB, what="the transfer")
+            write(dest, "another was faster")
+            said = process.communicate()[1].decode()
+            tap.ok(process.returncode == 5 and read(dest) == b"another was faster",
+                   f"-N: {args[0]} does not replace what has come meanwhile",
+                   f"{process.returncode} {said}")
 
 
 def check_dry_run():
@@ -385,6 +402,6 @@ def check_daemon_usage():
                "a port that is taken", done)
 
 
-run(check_update, check_no_clobber, check_dry_run, check_no_resume, check_no_sync, check_limit,
+run(check_update, check_no_clobber, check_no_clobber_late, check_dry_run, check_no_resume, check_no_sync, check_limit,
     check_sha256, check_digests, check_quiet, check_json_put_and_get, check_json_errors,
     check_exit_statuses, check_daemon_usage)

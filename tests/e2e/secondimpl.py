@@ -258,6 +258,18 @@ def check_takeover():
         tap.ok(read(f"{d.root}/f") == data, "the later one stands")
 
 
+def check_pause():
+    """A client that says no more need not be alive: what it sent is made a file."""
+    data = random_bytes(new_seed(), CHECKPOINT + MIB)
+    with Daemon() as d, Client(d) as old, Client(d) as new:
+        ident = old.next_id()
+        old.send("PUT", ident, flags=PUT["RESUMABLE"], alg=1, tag=TAG, path=b"f")
+        old.send_file(ident, data)
+        wait_for(lambda: os.path.exists(f"{d.root}/f"), what="the file, without FLUSH")
+        equal(new.ask(b"f", "PARTIAL WHOLE", len(data))[1], "WHOLE", "it is offered to the next connection")
+        equal(old.answer(ident).name, "DONE", "and answered to the first")
+
+
 # -- Downloads, trees, order -------------------------------------------------
 
 
@@ -435,5 +447,5 @@ def check_lying_server():
 
 if __name__ == "__main__":
     run(check_tables, check_source, check_payloads, check_frames, check_examples, check_put, check_resume,
-        check_broken, check_crash, check_offers, check_takeover, check_get, check_tree, check_hard_listing, check_order, check_full_line, check_server,
-        check_lying_server)
+        check_broken, check_crash, check_offers, check_takeover, check_pause, check_get, check_tree,
+        check_hard_listing, check_order, check_full_line, check_server, check_lying_server)

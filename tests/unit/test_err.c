@@ -99,11 +99,11 @@ static const struct {
 	{EPERM, ERR_ACCESS},
 	{EMFILE, ERR_RESOURCE},
 	{ENOMEM, ERR_RESOURCE},
-	{ECONNRESET, ERR_CLOSED},
-	{EPIPE, ERR_CLOSED},
-	{ECONNREFUSED, ERR_CONNECT},
-	{ETIMEDOUT, ERR_TIMEOUT},
 	{EIO, ERR_IO},
+	/* of a network file system */
+	{ENOTCONN, ERR_IO},
+	{ETIMEDOUT, ERR_IO},
+	{EHOSTDOWN, ERR_IO},
 	{EINVAL, ERR_IO},
 	{0, ERR_IO},
 	{9999, ERR_IO},
@@ -114,6 +114,30 @@ Test(err, errnos_fold_into_portable_codes)
 	for (size_t i = 0; i < ARRAY_LEN(errnos); i++)
 		cr_assert_eq(err_from_errno(errnos[i].errnum), errnos[i].code, "%s",
 			strerror(errnos[i].errnum));
+}
+
+static const struct {
+	int errnum, code;
+} socket_errnos[] = {
+	{ECONNRESET, ERR_CLOSED},
+	{EPIPE, ERR_CLOSED},
+	{EHOSTUNREACH, ERR_CLOSED},
+	{9999, ERR_CLOSED},
+	{ETIMEDOUT, ERR_TIMEOUT},
+	{ENOBUFS, ERR_RESOURCE},
+};
+
+Test(err, a_socket_has_errnos_of_its_own)
+{
+	for (size_t i = 0; i < ARRAY_LEN(socket_errnos); i++)
+		cr_assert_eq(err_from_socket(socket_errnos[i].errnum), socket_errnos[i].code,
+			"%s", strerror(socket_errnos[i].errnum));
+}
+
+Test(err, no_file_ends_a_connection)
+{
+	for (int errnum = 0; errnum < 200; errnum++)
+		cr_assert_not(err_is_connection(err_from_errno(errnum)), "%s", strerror(errnum));
 }
 
 Test(err, tells_the_connection_from_a_request)

@@ -36,21 +36,33 @@ static int add_entry(const struct msg_entry *e)
 	return err;
 }
 
-/* Each path of TEXT, between blanks: as a file, or, with a '!' in front, as an error. The
- * first error. */
+/* What stands in front of a path; nothing in front of that of a file. */
+static const char marks[] = {
+	[ENTRY_DIR] = '+', [ENTRY_LINK] = '@', [ENTRY_OTHER] = '?', [ENTRY_ERROR] = '!'};
+
+static uint8_t kind_of(char mark)
+{
+	for (uint8_t kind = ENTRY_DIR; kind <= ENTRY_ERROR; kind++)
+		if (marks[kind] == mark)
+			return kind;
+	return ENTRY_FILE;
+}
+
+/* Each marked path of TEXT, between blanks.  The first error. */
 static int add(const char *text)
 {
 	while (*text) {
-		bool bad = *text == '!';
-		size_t len = strcspn(text += bad, " ");
-		struct msg_entry e = {.kind = bad ? ENTRY_ERROR : ENTRY_FILE,
-			.path = {text, len},
-			.target = {"", 0},
-			.code = bad ? ERR_ACCESS : 0};
+		struct msg_entry e = {.kind = kind_of(*text), .target = {"", 0}};
+		text += e.kind != ENTRY_FILE;
+		e.path = (struct wire_str){text, strcspn(text, " ")};
+		if (e.kind == ENTRY_ERROR)
+			e.code = ERR_ACCESS;
+		if (e.kind == ENTRY_LINK)
+			e.target = (struct wire_str){"target", 6};
 		int err = add_entry(&e);
 		if (err < 0)
 			return err;
-		text += len;
+		text += e.path.len;
 		text += *text == ' ';
 	}
 	return 0;
@@ -63,8 +75,9 @@ static void take(void)
 
 	cr_assert(listing_take(&list, &e));
 	cr_assert_lt(len + e.path.len + 3, sizeof(got));
-	snprintf(got + len, sizeof(got) - len, "%s%.*s ",
-		e.kind == ENTRY_ERROR ? "!" : "", (int)e.path.len, e.path.bytes);
+	if (e.kind != ENTRY_FILE)
+		got[len++] = marks[e.kind];
+	snprintf(got + len, sizeof(got) - len, "%.*s ", (int)e.path.len, e.path.bytes);
 }
 
 static const char *take_all(void)
@@ -84,7 +97,7 @@ Test(listing, gives_what_came_as_it_came)
 		.size = 5,
 		.mode = 0777,
 		.mtime = {.sec = -3, .nsec = 7},
-		.path = {"d/l", 3},
+		.path = {"link", 4},
 		.target = {"there", 5}};
 	struct msg_entry e;
 
@@ -94,7 +107,7 @@ Test(listing, gives_what_came_as_it_came)
 	cr_assert(listing_take(&list, &e));
 	cr_assert(e.kind == ENTRY_LINK && e.size == 5 && e.mode == 0777 &&
 		  e.mtime.sec == -3 && e.mtime.nsec == 7);
-	cr_assert(e.path.len == 3 && memcmp(e.path.bytes, "d/l", 3) == 0);
+	cr_assert(e.path.len == 4 && memcmp(e.path.bytes, "link", 4) == 0);
 	cr_assert(e.target.len == 5 && memcmp(e.target.bytes, "there", 5) == 0);
 	cr_assert_not(listing_take(&list, &e));
 	cr_assert_eq(list.count, 0);
@@ -105,24 +118,34 @@ static const struct {
 	int want;
 } orders[] = {
 	{"a b c", 0},
-	{"a a/b a/b/c a/c b", 0},
-	{"a a/b a.b a0",
+	{"+a +a/b a/b/c a/c b", 0},
+	{"+a a/b a.b a0",
 		0}, /* what is in a directory comes before its longer neighbours */
+	{"@a ?b", 0},
 	{"a-b", 0},
 	{"\x01 \x7f \x80 \xff", 0},
 	{"b a", -ERR_PROTOCOL},
 	{"a a", -ERR_PROTOCOL},
 	{"a b b", -ERR_PROTOCOL},
-	{"a/b a", -ERR_PROTOCOL},
-	{"a a.b a/b", -ERR_PROTOCOL},
+	{"+a a/b a", -ERR_PROTOCOL},
+	{"+a a.b a/b", -ERR_PROTOCOL},
 	{"\x80 \x7f", -ERR_PROTOCOL},
 	{"a .", -ERR_PROTOCOL},
 	{"a/", -ERR_PROTOCOL},
 	{"../a", -ERR_PROTOCOL},
 	{"/a", -ERR_PROTOCOL},
+	/* only directories have something in them */
+	{"a/b", -ERR_PROTOCOL},
+	{"a a/b", -ERR_PROTOCOL},
+	{"@a a/b", -ERR_PROTOCOL},
+	{"!a a/b", -ERR_PROTOCOL},
+	{"+a a/b/c", -ERR_PROTOCOL},
+	{"+a @a/b a/b/c", -ERR_PROTOCOL},
+	{"+a b/c", -ERR_PROTOCOL},
+	{"+ab ab/c b ba/c", -ERR_PROTOCOL},
 	/* errors come anywhere, and move nothing */
 	{"!", 0},
-	{"!b a !a !a/x !a b !a", 0},
+	{"!b +a !a !a/x !a b !a", 0},
 	{"b !c a", -ERR_PROTOCOL},
 	{"b !a b", -ERR_PROTOCOL},
 	{"!..", -ERR_PROTOCOL},
@@ -164,15 +187,23 @@ Test(listing, bytes_that_are_no_entry_are_refused)
 Test(listing, a_new_beginning_passes_over_what_came)
 {
 	list.asked = list.started = true;
-	cr_assert_eq(add("a b b/c"), 0);
+	cr_assert_eq(add("a +b b/c"), 0);
 	take();
 	listing_restart(&list);
 	cr_assert(!list.asked && !list.started);
 	cr_assert_eq(list.count, 2, "what is here stays");
-	cr_assert_eq(add("a b b/c d"), 0);
-	cr_assert_str_eq(take_all(), "b b/c d ");
-	cr_assert_eq(add("e"), 0);
-	cr_assert_str_eq(take_all(), "e ");
+	cr_assert_eq(add("a +b b/c b/d e"), 0);
+	cr_assert_str_eq(take_all(), "+b b/c b/d e ");
+	cr_assert_eq(add("f"), 0);
+	cr_assert_str_eq(take_all(), "f ");
+}
+
+/* A link is not taken for a directory because another connection says so. */
+Test(listing, a_new_beginning_does_not_make_a_directory)
+{
+	cr_assert_eq(add("@b"), 0);
+	listing_restart(&list);
+	cr_assert_eq(add("+b b/c"), -ERR_PROTOCOL);
 }
 
 /* The tree need not be the same any more. */
@@ -245,25 +276,28 @@ Test(listing, grows_and_makes_room_by_what_is_taken)
 	cr_assert_lt(list.cap, 5000u * 300, "%zu bytes for a third of them", list.cap);
 }
 
+/* With every directory on the way. */
 Test(listing, the_longest_names_fit)
 {
 	static char path[PATH_WIRE_MAX], target[PATH_TARGET_MAX];
-	struct msg_entry e = {.kind = ENTRY_LINK,
+	struct msg_entry dir = {.kind = ENTRY_DIR, .target = {"", 0}};
+	struct msg_entry link = {.kind = ENTRY_LINK,
 		.path = {path, sizeof(path)},
 		.target = {target, sizeof(target)}};
+	size_t count = 1;
 
+	memset(path, 'p', sizeof(path));
 	memset(target, 't', sizeof(target));
-	for (size_t i = 0; i < sizeof(path); i++)
-		path[i] = i % 256 == 255 ? '/' : 'p';
-	memcpy(path + sizeof(path) - 2, "/q", 2);
-	for (char first = 'a'; first < 'f'; first++) {
-		*path = first;
-		int err = add_entry(&e);
-		cr_assert_eq(err, 0, "%d", err);
+	for (size_t i = 200; i < sizeof(path) - 1; i += 201, count++) {
+		path[i] = '/';
+		dir.path = (struct wire_str){path, i};
+		cr_assert_eq(add_entry(&dir), 0, "%zu", i);
 	}
-	for (char first = 'a'; first < 'f'; first++) {
-		cr_assert(listing_take(&list, &e));
-		cr_assert(e.path.len == sizeof(path) && *e.path.bytes == first);
-		cr_assert_eq(e.target.len, sizeof(target));
-	}
+	cr_assert_eq(add_entry(&link), 0);
+	cr_assert_eq(list.count, count);
+	while (list.count > 0)
+		cr_assert(listing_take(&list, &dir));
+	cr_assert_eq(dir.path.len, sizeof(path));
+	cr_assert_eq(memcmp(dir.path.bytes, path, sizeof(path)), 0);
+	cr_assert_eq(dir.target.len, sizeof(target));
 }
