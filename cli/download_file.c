@@ -176,7 +176,8 @@ static int settle_failure(struct reception *rx, const struct received *got, int 
 	if (got->aborted)
 		download_fail(d, s, SIDE_SERVER, -got->aborted, NULL);
 	else
-		download_fail(d, s, SIDE_LOCAL, err, NULL);
+		download_fail(d, s, SIDE_LOCAL, err,
+			d->base_fd < 0 && err == -ERR_IO ? "standard output takes no more" : NULL);
 	return 0;
 }
 

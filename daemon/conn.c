@@ -19,6 +19,9 @@
 /* A client that pauses for so long may be gone: what was verified does not wait for it. */
 #define COMMIT_PAUSE_MS 500
 
+/* For the last ERROR to arrive. */
+#define FAREWELL_MS 1000
+
 static const struct {
 	uint8_t type;
 	const char *name; /* in the log */
@@ -318,10 +321,10 @@ static void conn_farewell(struct conn *c, int err)
 	log_line(LOG_LEVEL_NOTICE, "%s connection ended: %s", c->env->peer, why);
 	if (channel_error(c->channel))
 		return;
-	channel_set_deadline(c->channel, clock_now_ms() + 1000);
+	channel_set_deadline(c->channel, clock_now_ms() + FAREWELL_MS);
 	int code = err == -ERR_GARBLED ? -ERR_PROTOCOL : err;
-	if (channel_send_error(c->channel, 0, code, why) == 0)
-		(void)!channel_flush(c->channel);
+	if (channel_send_error(c->channel, 0, code, why) == 0 && channel_flush(c->channel) == 0)
+		channel_linger(c->channel, FAREWELL_MS);
 }
 
 void conn_serve(const struct conn_env *env, int fd)

@@ -73,6 +73,9 @@ static int offer_partial(struct conn *c, const struct msg_ask *ask, const char *
 static int offer_whole(struct conn *c, const struct msg_ask *ask, const char *path)
 {
 	struct stat st;
+	/* A digest says what is in it to whoever can guess. */
+	if (!(channel_session(c->channel)->rights & (RIGHT_READ | RIGHT_WRITE)))
+		return -ERR_DENIED;
 	int fd = dir_cache_open(&c->dirs, path, true);
 	if (fd < 0)
 		return fd;

@@ -101,8 +101,9 @@ int conn_attr(struct conn *c, const struct channel_msg *m)
 	if (err < 0)
 		return fail(c, m, path, err);
 	conn_path(path, &attr.path);
-	/* The mode of a directory that exists is not for those who may only create. */
-	if (!(channel_session(c->channel)->rights & RIGHT_WRITE))
+	/* The mode of a directory that exists is not for those who may only create, and that of
+	 * the root for nobody. */
+	if (!*path || !(channel_session(c->channel)->rights & RIGHT_WRITE))
 		return fail(c, m, path, -ERR_DENIED);
 	int fd = beneath_open(c->env->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)

@@ -300,7 +300,8 @@ static int channel_fill(struct channel *c, size_t need, bool wait)
 			return -ERR_AGAIN;
 		err = channel_flush(c);
 		short got = 0;
-		if (err == 0)
+		/* The flush may have taken in what we wait for, and the peer waits for us. */
+		if (err == 0 && c->in_end - c->in_pos < need)
 			err = channel_poll_socket(c, POLLIN, &got);
 		if (err < 0)
 			return err;
@@ -646,6 +647,18 @@ int channel_send_empty(struct channel *c, uint8_t type, uint32_t id)
 	struct wcur w;
 	channel_begin(c, &w);
 	return channel_end(c, &w, type, id);
+}
+
+void channel_linger(struct channel *c, int ms)
+{
+	int64_t end = clock_now_ms() + ms;
+	uint8_t waste[4096];
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	if (shutdown(c->fd, SHUT_WR) < 0)
+		return;
+	while (poll(&p, 1, clock_poll_ms(end, clock_now_ms())) > 0)
+		if (recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT) <= 0 || clock_now_ms() >= end)
+			return;
 }
 
 void channel_relax(struct channel *c)

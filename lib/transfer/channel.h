@@ -145,6 +145,10 @@ int channel_send_error(struct channel *c, uint32_t id, int code, const char *tex
 int channel_send_note(struct channel *c, uint64_t done) MUST_CHECK;
 int channel_send_empty(struct channel *c, uint8_t type, uint32_t id) MUST_CHECK;
 
+/* The last act after an ERROR: ends our side and lets what still comes pass for MS at the most,
+ * because closing on unread input would destroy the ERROR on its way. */
+void channel_linger(struct channel *c, int ms);
+
 /* Gives the buffers back when nothing is in them. */
 void channel_relax(struct channel *c);
 

@@ -49,11 +49,12 @@ void session_init(struct session *s, enum role role, uint32_t rights);
  * it may.  0; -ERR_PROTOCOL when the table does not have it;
  * -ERR_DENIED when the row needs a right that was not granted (the state has moved on all the
  * same, so that a refused PUT is drained like any failed one).
- * GET and OFFER whose offset is not 0 are followed by session_expect_proof.
+ * A GET whose offset is not 0, and an OFFER of something, are followed by
+ * session_expect_proof.
  */
 int session_admit(struct session *s, uint8_t type, uint32_t id) MUST_CHECK;
 
-/* After a GET or OFFER that announced an offset: PROOF with this id is next. */
+/* After a GET or OFFER that announced one: PROOF with this id is next. */
 void session_expect_proof(struct session *s, uint32_t id);
 
 const char *session_state_name(enum session_state state);

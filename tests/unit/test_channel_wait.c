@@ -4,10 +4,9 @@
 #include "transfer/channel.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <time.h>
+#include <sys/ioctl.h>
 
 #include "os/clock.h"
 #include "os/fd.h"
@@ -472,6 +471,44 @@ Test(channel_wait, two_that_write_do_not_wait_for_each_other)
 	cr_assert(a.data >= BACKLOG && b.data >= BACKLOG);
 	channel_free(a.channel);
 	channel_free(b.channel);
+}
+
+/* Speaks when the other end is writing, and listens when that was taken in. */
+static void *speak_then_listen(void *arg)
+{
+	char bytes[4096];
+	int unread = 1;
+
+	if (recv(peer, bytes, 1, 0) != 1 || fd_write_full(peer, said.bytes, said.len) < 0)
+		return arg;
+	for (int64_t end = clock_now_ms() + LONG_MS; unread > 0 && clock_now_ms() < end;)
+		if (ioctl(peer, SIOCOUTQ, &unread) < 0)
+			return arg;
+	while (recv(peer, bytes, sizeof(bytes), 0) > 0)
+		;
+	return arg;
+}
+
+/* A read that had to write first looks at what came meanwhile. */
+Test(channel_wait, what_came_while_writing_is_not_waited_for)
+{
+	int least = 1;
+
+	begin(ROLE_SERVER, SESSION_READY);
+	cr_assert_eq(
+		setsockopt(channel_fd(c), SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)),
+		0);
+	wire_frame(&said, MSG_FLUSH, 1, NULL, 0);
+	uint8_t *data = channel_reserve_data(c, CHUNK);
+	cr_assert_not_null(data);
+	memset(data, 1, CHUNK);
+	cr_assert_eq(channel_commit_data(c, ID, CHUNK), 0);
+	pthread_t thread = pair_thread(speak_then_listen, NULL);
+	int err = read_one();
+	shutdown(channel_fd(c), SHUT_RDWR);
+	pthread_join(thread, NULL);
+	cr_assert_eq(err, 0, "%d", err);
+	cr_assert_lt(elapsed_ms(), LONG_MS / 2);
 }
 
 #define REQUESTS 6000
