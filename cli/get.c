@@ -102,8 +102,7 @@ static int find_dest(struct get *g)
 		g->name = strdup("");
 		err = g->base && g->name ? 0 : -ERR_RESOURCE;
 	} else if (req->count > 1) {
-		report_failure(g->job->report, dest, SIDE_LOCAL, -ERR_USAGE,
-			"several sources need a directory: end the destination with /");
+		report_failure(g->job->report, dest, SIDE_LOCAL, -ERR_USAGE, NULL);
 		return -ERR_USAGE;
 	} else {
 		err = split_dest(g, dest);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <locale.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -13,6 +14,7 @@
 #include "cli/peer.h"
 #include "cli/report.h"
 #include "os/fd.h"
+#include "os/sock.h"
 
 /* A descriptor that becomes readable when we are told to stop; there is no handler. */
 static int open_signals(void)
@@ -54,11 +56,25 @@ static int run_job(const struct job *job)
 	return err;
 }
 
+/* What ended the job; where it is about the server, with its name. */
+static void report_end(struct report *report, const struct options *opts,
+	const struct request *req, int err)
+{
+	char server[SOCK_HOST_MAX + 16];
+	snprintf(server, sizeof(server), "%s port %u", req->host, opts->port);
+	bool named = err == -ERR_CONNECT || err == -ERR_RESOLVE || err == -ERR_DENIED;
+	report_failure(report, NULL, job_side(err), err, named ? server : NULL);
+}
+
 static int run(const struct options *opts, const struct request *req)
 {
 	mode_t mask = umask(0);
 	umask(mask);
 	FD_OWNED stop_fd = open_signals();
+	if (stop_fd < 0) {
+		fputs("sockcp: cannot watch for signals: out of descriptors\n", stderr);
+		return EXIT_LOCAL;
+	}
 	struct report *report = NULL;
 	struct peer peer;
 	int err = report_new(&report, opts, req);
@@ -69,7 +85,7 @@ static int run(const struct options *opts, const struct request *req)
 	if (err == 0)
 		err = run_job(&job);
 	if (err < 0 && err != -ERR_USAGE)
-		report_failure(report, NULL, job_side(err), err, NULL);
+		report_end(report, opts, req, err);
 	peer_fini(&peer);
 	int status = report_finish(report);
 	report_free(report);

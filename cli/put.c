@@ -139,8 +139,7 @@ static int find_dest(struct put *p)
 	/* A client without the right to look (a drop box) names its DEST in full. */
 	p->into = err == 0 && st.kind == ENTRY_DIR;
 	if (!p->into && req->count > 1) {
-		report_failure(p->job->report, req->dest, SIDE_LOCAL, -ERR_USAGE,
-			"several sources need a directory: end the destination with /");
+		report_failure(p->job->report, req->dest, SIDE_LOCAL, -ERR_USAGE, NULL);
 		return -ERR_USAGE;
 	}
 	return 0;

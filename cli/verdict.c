@@ -19,6 +19,8 @@ static const struct row {
 	{SIDE_LOCAL, ERR_BUSY, EXIT_LOCAL,
 		"let it finish, then run the same command again",
 		"another sockcp is moving this file"},
+	{SIDE_LOCAL, ERR_DENIED, EXIT_DENIED, "name a server on this machine",
+		"without TLS only loopback addresses are allowed"},
 	{ANY, ERR_PROTOCOL, EXIT_PROTOCOL, "check that the port is that of a sockd",
 		NULL},
 	{ANY, ERR_VERSION, EXIT_PROTOCOL, "bring sockcp and sockd to the same version",
@@ -45,7 +47,8 @@ static const struct row {
 		"run the same command again when nothing writes to it any more", NULL},
 	{ANY, ERR_EXISTS, EXIT_NOT_FOUND, "without --no-clobber it would be replaced",
 		NULL},
-	{ANY, ERR_USAGE, EXIT_USAGE, "see 'sockcp --help'", NULL},
+	{ANY, ERR_USAGE, EXIT_USAGE, "end the destination with /",
+		"several sources need a directory"},
 
 	{SIDE_SERVER, ERR_NOT_FOUND, EXIT_NOT_FOUND,
 		"check the path, which begins at the served root",

@@ -123,7 +123,7 @@ void batch_on_beat(struct batch *b, batch_beat_fn *beat, void *ctx)
 
 bool batch_is_empty(const struct batch *b)
 {
-	return b->count == 0;
+	return b->count == 0 && !b->made_dirs;
 }
 
 int batch_set_sync(struct batch *b, bool sync)
@@ -285,7 +285,7 @@ static void batch_run(struct batch *b)
 
 int batch_commit(struct batch *b)
 {
-	if (b->count == 0)
+	if (batch_is_empty(b))
 		return 0;
 	batch_run(b);
 	int err = 0;

@@ -3,6 +3,7 @@
 """What broke off continues: after killed programs, lost and garbled connections, and
 changed sources; and nobody ever sees a file that is not whole."""
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -209,6 +210,36 @@ def check_faults_anywhere():
                 in_parallel(f"{command}: {kind} anywhere {way}", tree.suffer, faults)
 
 
+def check_cut_pipeline():
+    """Of many small files on their way at once, each arrives and is told of once."""
+    seed = new_seed()
+    rng = random.Random(seed)
+    count = 1200
+    src = scratch()
+    for n in range(count):
+        write(f"{src}/{n % 5}/{n}", rng.randbytes(rng.randrange(3000)))
+    with Daemon() as d, Proxy(d.port) as line:
+        did(cp("-r", "put", src, at("given"), port=line.port), "many small files, undisturbed")
+        total = line.passed(UP)
+        for options in ([], ["-N"], ["-rp", "--no-sync"]):
+            for command in ("put", "get"):
+                name = f"{command}{options}"
+                dest = f"{d.root}/{name}" if command == "put" else f"{scratch()}/t"
+                line.faults = [Fault("cut", UP if command == "put" else DOWN, rng.randrange(total // 10, total // 3),
+                                     reset=rng.random() < 0.5) for _ in range(3)]
+                struck = line.struck
+                args = ("put", src, at(name)) if command == "put" else ("get", at("given"), dest)
+                done = cp("-r", "--json", "--retries=9", *options, *args, port=line.port)
+                events = [json.loads(event) for event in done.stdout.splitlines()]
+                told = sum(event["event"] == "file" for event in events)
+                end = events[-1]
+                tap.ok((done.returncode, told, end["files"], end["failed"]) == (0, count, count, 0)
+                       and line.struck == struck + 3, f"{name}: cut three times, each is told of once",
+                       f"{done.returncode} {told} {end} {line.struck - struck}\n{done.stderr[:3000]}")
+                differ = tree_diff(src, dest)
+                tap.ok(not differ, f"{name}: and all are there", differ)
+
+
 def check_wrong_byte():
     """Is repaired, and not by starting over."""
     seed = new_seed()
@@ -397,5 +428,5 @@ def check_readers():
 
 
 run(check_killed_client, check_killed_daemon, check_cut_connections, check_streams_cut,
-    check_faults_anywhere, check_wrong_byte, check_changed_between, check_changed_during,
+    check_faults_anywhere, check_cut_pipeline, check_wrong_byte, check_changed_between, check_changed_during,
     check_partial_age, check_takeover, check_two_writers, check_readers)
