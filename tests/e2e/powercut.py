@@ -56,6 +56,7 @@ class Disk:
         sh("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.base)
         sh("cp", "--sparse=always", self.base, self.now)
         self.stack = contextlib.ExitStack()
+        self.counted, self.counted_to = 0, SECTOR  # entries of the log, and where the next begins
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -80,9 +81,18 @@ class Disk:
         self.stack.close()
 
     def position(self):
-        """How many entries of the log are on disk; it is brought up to date by each flush."""
+        """
+        How many entries the log has.  They are counted one by one: the number in its head is
+        written with each flush, but of two flushes at once the older may write it last.
+        """
         with open(self.log, "rb") as log:
-            return struct.unpack_from("<QQQ", log.read(24))[2]
+            while True:
+                log.seek(self.counted_to)
+                where, sectors, flags, _ = struct.unpack("<QQQQ", log.read(32))
+                if not (where or sectors or flags):
+                    return self.counted
+                self.counted += 1
+                self.counted_to += SECTOR + (0 if flags & DISCARD else sectors * SECTOR)
 
     def entries(self):
         """(flags, where, data) of everything that was written."""
