@@ -245,8 +245,7 @@ static int take_listing(struct downloads *d, const struct channel_msg *m)
 	int err = msg_listed_decode(&listed, m->payload, m->len);
 	if (err < 0)
 		return err;
-	d->listing.asked = false;
-	d->listing.ended = !listed.more;
+	listing_part_ends(&d->listing, listed.more);
 	pop(d);
 	return 0;
 }

@@ -165,8 +165,11 @@ static int settle_failure(struct reception *rx, const struct received *got, int 
 	struct download_slot *s = rx->slot;
 	bool unexpected = err == -ERR_MISMATCH && d->job->opts->has_sha256 &&
 			  got->good == got->size;
-	if (got->good > rx->file.offset)
+	/* Only what was never reached before is progress, or we would try for ever. */
+	if (got->good > rx->file.offset && got->good > s->best) {
+		s->best = got->good;
 		peer_progress(d->job->peer);
+	}
 	leave_stage(s, got, unexpected || got->aborted == ERR_CHANGED);
 	if (err_is_connection(err))
 		return err;

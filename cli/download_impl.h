@@ -35,6 +35,7 @@ struct download_slot {
 	struct remote_stat stat; /* as listed; size MSG_SIZE_UNKNOWN when not asked */
 	size_t request_len;
 	unsigned tries;
+	uint64_t best; /* as far as it was ever verified */
 	/* what we have of it already */
 	struct stage stage;
 	struct digest *digest; /* owned: of the first OFFSET bytes; NULL for none */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/err.h"
 #include "cli/download_impl.h"
+#include "os/fd.h"
+#include "os/link.h"
 #include "transfer/attr.h"
 #include "transfer/source.h"
 
@@ -124,11 +127,12 @@ static int make_link(struct downloads *d, const struct download_tree *tree, cons
 		return 0;
 	memcpy(target, e->target.bytes, e->target.len);
 	target[e->target.len] = '\0';
-	int err = path_join(local, sizeof(local), tree->local, path);
-	if (err == 0 && !path_link_stays_inside(path, target))
-		err = -ERR_ESCAPE;
+	FD_OWNED top = beneath_open(d->base_fd, tree->local, O_PATH | O_DIRECTORY, 0);
+	int err = top < 0 ? top : path_join(local, sizeof(local), tree->local, path);
 	if (err == 0)
 		err = download_open_parent(d, local, &parent);
+	if (err == 0)
+		err = link_check_target(top, parent->fd, target);
 	if (err == 0)
 		err = stage_link(&d->area, parent, target, &stage);
 	if (err == 0) {

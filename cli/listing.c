@@ -24,6 +24,7 @@ void listing_restart(struct listing *l)
 		memcpy(l->resume_after, l->last, sizeof(l->last));
 	*l->last = '\0';
 	l->asked = l->started = false;
+	l->part = 0;
 }
 
 /* Room for LEN more bytes; what was taken makes way first. */
@@ -57,12 +58,19 @@ static bool listing_has_parent(const struct listing *l, const char *path)
 				   (l->dir[len] == '/' || l->dir[len] == '\0'));
 }
 
+void listing_part_ends(struct listing *l, bool more)
+{
+	l->asked = false;
+	l->ended = !more;
+	l->part = 0;
+}
+
 int listing_add(struct listing *l, const uint8_t *payload, size_t len)
 {
 	struct msg_entry e;
 	char path[PATH_WIRE_MAX + 1];
 	int err = msg_entry_decode(&e, payload, len);
-	if (err < 0)
+	if (err < 0 || ++l->part > LISTING_PART)
 		return -ERR_PROTOCOL;
 	memcpy(path, e.path.bytes, e.path.len);
 	path[e.path.len] = '\0';

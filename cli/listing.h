@@ -21,6 +21,7 @@ struct listing {
 	size_t len, cap, pos;
 	size_t count;   /* entries between pos and len */
 	bool asked;     /* a part is on its way */
+	unsigned part;  /* entries of it that have come */
 	bool started;   /* this connection has had a LIST; the next part is asked for by NEXT */
 	bool ended;
 	char last[PATH_WIRE_MAX + 1];    /* the entry that came last; "" before the first */
@@ -31,7 +32,9 @@ struct listing {
 void listing_init(struct listing *l);
 void listing_fini(struct listing *l);
 
-/* Takes an ENTRY payload in.  -ERR_PROTOCOL when it is not in order, or stands in
+/* The part that was asked for has come to its end. */
+void listing_part_ends(struct listing *l, bool more);
+/* Takes an ENTRY payload in; -ERR_PROTOCOL also beyond what was asked for.  -ERR_PROTOCOL when it is not in order, or stands in
  * what was not listed as a directory; errors can come anywhere. */
 int listing_add(struct listing *l, const uint8_t *payload, size_t len) MUST_CHECK;
 /* The oldest entry; false when there is none.  Borrowed until the next listing_add. */

@@ -112,8 +112,9 @@ static int recover(struct uploads *u, int err)
 		if (s->state == SLOT_DONE)
 			continue;
 		s->resent = s->resent || s->state == SLOT_SENT;
-		s->state = pos < u->next ? SLOT_AGAIN : SLOT_NEW;
+		s->state = SLOT_NEW;
 	}
+	u->next = u->first;
 	return 0;
 }
 

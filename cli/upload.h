@@ -10,7 +10,9 @@
  *	 │             │
  *	 └──send───────┴──▶ SENT ──DONE, OK, ERROR──▶ DONE
  *	                     │
- *	                     └──wrong bytes, connection lost──▶ AGAIN ──▶ as NEW
+ *	                     └──wrong bytes──▶ AGAIN ──▶ as NEW
+ *
+ *	and from each of them back to NEW when the connection is lost, but for DONE.
  */
 #ifndef SOCKCP_UPLOAD_H
 #define SOCKCP_UPLOAD_H

@@ -285,9 +285,11 @@ static int send_link(struct uploads *u, struct upload_slot *s, const char *path)
 
 int upload_send(struct uploads *u, struct upload_slot *s)
 {
+	if (s->state == SLOT_DONE)
+		return 0;
 	s->failed = s->refused = 0;
 	if (s->kind == UPLOAD_FILE)
-		return s->state == SLOT_DONE ? 0 : send_file(u, s);
+		return send_file(u, s);
 	char path[PATH_WIRE_MAX + 1];
 	int err = slot_remote_path(s, path);
 	if (err < 0 || u->job->opts->dry_run) {

@@ -72,11 +72,13 @@ static int claim_await(struct claims *cs, const uint8_t key[STAGE_KEY_LEN],
 		int64_t stalled_ms = holder->progress_ms + stall_ms;
 		int64_t until_ms = deadline_ms;
 
-		if (memcmp(holder->run, run, MSG_RUN_LEN) == 0 || now_ms >= stalled_ms)
+		bool stalled = !holder->working && now_ms >= stalled_ms;
+
+		if (memcmp(holder->run, run, MSG_RUN_LEN) == 0 || stalled)
 			/* Under the lock: it keeps the holder from closing the
 			 * descriptor, and shutdown(2) does not wait. */
 			shutdown(holder->fd, SHUT_RDWR);
-		else if (stalled_ms < deadline_ms)
+		else if (!holder->working && stalled_ms < deadline_ms)
 			until_ms = stalled_ms;
 		if (now_ms >= deadline_ms)
 			return -ERR_BUSY;
@@ -98,6 +100,7 @@ int claim_take(struct claims *cs, struct claim *c, const uint8_t key[STAGE_KEY_L
 		memcpy(c->run, run, MSG_RUN_LEN);
 		c->fd = fd;
 		c->progress_ms = clock_now_ms();
+		c->working = false;
 		c->held = true;
 		c->next = cs->first;
 		cs->first = c;
@@ -106,10 +109,18 @@ int claim_take(struct claims *cs, struct claim *c, const uint8_t key[STAGE_KEY_L
 	return err;
 }
 
+void claim_work(struct claims *cs, struct claim *c)
+{
+	pthread_mutex_lock(&cs->lock);
+	c->working = true;
+	pthread_mutex_unlock(&cs->lock);
+}
+
 void claim_progress(struct claims *cs, struct claim *c)
 {
 	pthread_mutex_lock(&cs->lock);
 	c->progress_ms = clock_now_ms();
+	c->working = false;
 	pthread_mutex_unlock(&cs->lock);
 }
 

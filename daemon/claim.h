@@ -20,6 +20,7 @@ struct claim {              /* one; embedded in the connection that owns it */
 	uint8_t run[MSG_RUN_LEN];
 	int fd; /* borrowed: the connection's socket */
 	int64_t progress_ms;
+	bool working;       /* a digest is made: silence is no stall */
 	bool held;
 };
 
@@ -34,6 +35,8 @@ void claims_free(struct claims *cs);
 int claim_take(struct claims *cs, struct claim *c, const uint8_t key[STAGE_KEY_LEN],
 	const uint8_t run[MSG_RUN_LEN], int fd, int stall_ms, int wait_ms) MUST_CHECK;
 void claim_progress(struct claims *cs, struct claim *c);
+/* From here to the next progress both sides may be busy digesting what there is. */
+void claim_work(struct claims *cs, struct claim *c);
 /* After the stage was closed. Harmless when not held. */
 void claim_drop(struct claims *cs, struct claim *c);
 

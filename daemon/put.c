@@ -104,6 +104,8 @@ static int prove_offer(struct conn *c, uint32_t id)
 	struct offer *o = &c->offer;
 	if (!o->digest && !(o->digest = digest_new()))
 		return -ERR_RESOURCE;
+	if (c->claim.held)
+		claim_work(c->env->claims, &c->claim);
 	int err = send_offer(c, id, (uint8_t)o->kind, o->offset);
 	if (err == 0)
 		err = channel_flush(c->channel);
@@ -112,10 +114,12 @@ static int prove_offer(struct conn *c, uint32_t id)
 			o->offset, c->channel);
 	if (err_is_connection(err))
 		return err;
-	/* What cannot be read proves nothing, and is not continued. */
-	if (err < 0)
-		err = digest_start(o->digest);
 	o->id = id;
+	if (err == 0)
+		return prefix_send_proof(c->channel, id, o->digest);
+	/* What cannot be read proves nothing, and is not continued. */
+	conn_offer_drop(c);
+	err = digest_start(o->digest);
 	return err < 0 ? err : prefix_send_proof(c->channel, id, o->digest);
 }
 

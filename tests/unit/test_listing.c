@@ -265,6 +265,8 @@ Test(listing, grows_and_makes_room_by_what_is_taken)
 				.path = {path, (size_t)(10 + added % 240)},
 				.target = {"", 0}};
 			cr_assert_eq(add_entry(&e), 0, "%d", added);
+			if ((added + 1) % LISTING_PART == 0)
+				listing_part_ends(&list, true);
 		}
 		for (int i = 0; i < 2 && taken < added; i++, taken++) {
 			cr_assert(listing_take(&list, &e), "%d", taken);
@@ -274,6 +276,21 @@ Test(listing, grows_and_makes_room_by_what_is_taken)
 		cr_assert_eq(list.count, (size_t)(added - taken));
 	}
 	cr_assert_lt(list.cap, 5000u * 300, "%zu bytes for a third of them", list.cap);
+}
+
+/* A part is what was asked for and no more, or the server would fill our memory. */
+Test(listing, a_part_has_an_end)
+{
+	for (int round = 0; round < 2; round++) {
+		char path[16];
+		struct msg_entry e = {.kind = ENTRY_FILE, .target = {"", 0}};
+		for (int i = 0; i <= LISTING_PART; i++) {
+			int len = snprintf(path, sizeof(path), "%d-%05d", round, i);
+			e.path = (struct wire_str){path, (size_t)len};
+			cr_assert_eq(add_entry(&e), i < LISTING_PART ? 0 : -ERR_PROTOCOL, "%d", i);
+		}
+		listing_part_ends(&list, true);
+	}
 }
 
 /* With every directory on the way. */
