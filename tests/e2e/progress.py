@@ -126,7 +126,8 @@ def check_others_make_room():
         t = Terminal(80)
         t.run("--limit=3M", "put", local, f"{local}.none", "/dev/null", local, at("t/"), daemon=d)
         screen = screen_of(t.text, 80)
-        tap.ok(t.status == 1 and "no such file" in "".join(screen) and "not a regular" in "".join(screen)
+        words = "".join(screen).replace(" ", "")  # wherever the long names made it wrap
+        tap.ok(t.status == 1 and "nosuchfile" in words and "notaregular" in words
                and not any("%" in row for row in screen), "failures replace the line", screen)
         t = Terminal(80)
         t.run("--limit=1M", "put", local, at("u"), daemon=d,
