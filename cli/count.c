@@ -19,7 +19,7 @@
 struct count {
 	const struct job *job; /* borrowed */
 	pthread_t thread;
-	int stop_fd;           /* owned: an eventfd, readable once we are to stop */
+	int stop_fd; /* owned: an eventfd, readable once we are to stop */
 	atomic_bool stop;
 	/* the thread's own */
 	uint64_t files, bytes;
@@ -74,7 +74,8 @@ static void count_local(struct count *c, const char *source)
 
 static int ask_part(struct channel *ch, const char *source, bool first)
 {
-	struct msg_list list = {.flags = LIST_RECURSIVE, .path = {source, strlen(source)}};
+	struct msg_list list = {
+		.flags = LIST_RECURSIVE, .path = {source, strlen(source)}};
 	struct msg_next next = {0};
 	struct wcur w;
 	channel_begin(ch, &w);

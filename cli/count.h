@@ -12,7 +12,8 @@
 
 struct count;
 
-/* JOB is borrowed until count_stop.  NULL when nobody wants to know, or without a thread. */
+/* JOB is borrowed until count_stop.  NULL when nobody wants to know, or without a thread.
+ */
 struct count *count_start(const struct job *job);
 /* Tells the thread to stop, and joins it. */
 void count_stop(struct count *c);

@@ -34,31 +34,32 @@ int download_remote(const struct download_slot *s, char out[PATH_WIRE_MAX + 1])
 	return path_join(out, PATH_WIRE_MAX + 1, s->tree->remote, s->path);
 }
 
-const char *download_name(const struct download_tree *tree, const char *local, char *buf,
-	size_t cap)
+const char *download_name(
+	const struct download_tree *tree, const char *local, char *buf, size_t cap)
 {
 	if (!*local)
 		return tree->shown;
 	return path_join(buf, cap, tree->shown, local) == 0 ? buf : local;
 }
 
-void download_fail_path(struct downloads *d, const struct download_tree *tree, const char *local,
-	enum side side, int err, const char *detail)
+void download_fail_path(struct downloads *d, const struct download_tree *tree,
+	const char *local, enum side side, int err, const char *detail)
 {
 	char name[NAME_CAP];
-	report_failure(d->job->report, download_name(tree, local, name, sizeof(name)), side, err,
-		detail);
+	report_failure(d->job->report, download_name(tree, local, name, sizeof(name)),
+		side, err, detail);
 }
 
-void download_fail(struct downloads *d, const struct download_slot *s, enum side side, int err,
-	const char *detail)
+void download_fail(struct downloads *d, const struct download_slot *s, enum side side,
+	int err, const char *detail)
 {
 	char local[PATH_WIRE_MAX + 1], name[NAME_CAP];
 	if (side == SIDE_SERVER && download_remote(s, local) == 0)
 		report_failure(d->job->report, *local ? local : "/", side, err, detail);
 	else if (download_local(s, local) == 0)
-		report_failure(d->job->report, download_name(s->tree, local, name, sizeof(name)), side,
-			err, detail);
+		report_failure(d->job->report,
+			download_name(s->tree, local, name, sizeof(name)), side, err,
+			detail);
 	else
 		report_failure(d->job->report, s->path, side, err, detail);
 }
@@ -74,8 +75,8 @@ static void slot_forget_offer(struct download_slot *s)
 	s->offset = 0;
 }
 
-int download_key(const struct downloads *d, const struct download_slot *s, const char *local,
-	uint8_t key[STAGE_KEY_LEN])
+int download_key(const struct downloads *d, const struct download_slot *s,
+	const char *local, uint8_t key[STAGE_KEY_LEN])
 {
 	char remote[PATH_WIRE_MAX + 1], host[SOCK_HOST_MAX + 8];
 	int err = download_remote(s, remote);
@@ -94,8 +95,8 @@ static int find_partial(struct downloads *d, struct download_slot *s)
 	const char *leaf;
 	struct stat st;
 	bool small = s->stat.size < CHECKPOINT_INTERVAL;
-	if (!d->job->opts->resume || d->base_fd < 0 || small || download_local(s, local) < 0 ||
-		download_key(d, s, local, key) < 0 ||
+	if (!d->job->opts->resume || d->base_fd < 0 || small ||
+		download_local(s, local) < 0 || download_key(d, s, local, key) < 0 ||
 		dir_cache_parent(&d->dirs, local, false, &parent, &leaf) < 0)
 		return 0;
 	int err = stage_resume(&d->area, parent, key, false, &s->stage);
@@ -125,7 +126,8 @@ static int send_proof(struct downloads *d, struct download_slot *s)
 	/* The server digests its side at the same time. */
 	int err = channel_flush(download_channel(d));
 	if (err == 0)
-		err = prefix_digest(s->digest, s->stage.fd, s->offset, download_channel(d));
+		err = prefix_digest(
+			s->digest, s->stage.fd, s->offset, download_channel(d));
 	return err < 0 ? err : prefix_send_proof(download_channel(d), s->id, s->digest);
 }
 
@@ -164,7 +166,9 @@ static int send_list(struct downloads *d, struct download_slot *s)
 
 static int send_request(struct downloads *d, struct download_slot *s)
 {
-	return s->kind == SLOT_FILE ? send_get(d, s) : s->kind == SLOT_LIST ? send_list(d, s) : 0;
+	return s->kind == SLOT_FILE   ? send_get(d, s)
+	       : s->kind == SLOT_LIST ? send_list(d, s)
+				      : 0;
 }
 
 /* -- Publishing --------------------------------------------------------- */
@@ -209,7 +213,8 @@ int download_open_parent(struct downloads *d, const char *local, struct dir **ou
 
 /* -- Answers in order ---------------------------------------------------- */
 
-static int receive_error(struct downloads *d, struct download_slot *s, const struct channel_msg *m)
+static int receive_error(
+	struct downloads *d, struct download_slot *s, const struct channel_msg *m)
 {
 	struct msg_error e;
 	char text[MSG_TEXT_MAX + 1];
@@ -254,7 +259,8 @@ static int take_attr(struct downloads *d, struct download_slot *s)
 {
 	char local[PATH_WIRE_MAX + 1];
 	int err = download_local(s, local);
-	int fd = err < 0 ? err : beneath_open(d->base_fd, local, O_RDONLY | O_DIRECTORY, 0);
+	int fd = err < 0 ? err
+			 : beneath_open(d->base_fd, local, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0) {
 		download_fail_path(d, s->tree, local, SIDE_LOCAL, fd, NULL);
 		return 0;
@@ -355,8 +361,9 @@ static int slot_set_path(struct download_slot *s, const char *path, size_t len)
 	return 0;
 }
 
-int download_add(struct downloads *d, enum slot_kind kind, const struct download_tree *tree,
-	const char *path, size_t path_len, const struct remote_stat *st)
+int download_add(struct downloads *d, enum slot_kind kind,
+	const struct download_tree *tree, const char *path, size_t path_len,
+	const struct remote_stat *st)
 {
 	size_t request_len = strlen(tree->remote) + path_len + 64;
 	int err = 0;

@@ -5,8 +5,8 @@
  * as on the server.  One thread.
  *
  * What the server sends is held against what was asked: an answer to another
- * request, data beyond the announced size, or a listing that is not in order (and so could
- * name a file twice) end the connection.
+ * request, data beyond the announced size, or a listing that is not in order (and so
+ * could name a file twice) end the connection.
  */
 #ifndef SOCKCP_DOWNLOAD_H
 #define SOCKCP_DOWNLOAD_H
@@ -24,7 +24,8 @@ struct download_tree {
 	const char *shown;  /* borrowed: the base as the user named it, for messages */
 };
 
-/* BASE_FD (borrowed): the directory that everything is written below; -1: standard output. */
+/* BASE_FD (borrowed): the directory that everything is written below; -1: standard
+ * output. */
 int downloads_new(struct downloads **out, const struct job *job, int base_fd) MUST_CHECK;
 void downloads_free(struct downloads *d);
 

@@ -39,7 +39,8 @@ static int reception_failed(void *ctx, int err)
 {
 	struct reception *rx = ctx;
 	uint64_t left = rx->file.size - rx->file.offset - rx->arrived;
-	if (err == -ERR_MISMATCH || rx->file.size == MSG_SIZE_UNKNOWN || left > DRAIN_MAX) {
+	if (err == -ERR_MISMATCH || rx->file.size == MSG_SIZE_UNKNOWN ||
+		left > DRAIN_MAX) {
 		rx->d->leave = true;
 		return err;
 	}
@@ -125,12 +126,12 @@ static int publish(struct reception *rx, const struct received *got)
 	memcpy(tag.digest, got->digest, DIGEST_LEN);
 	d->done_tree = rx->slot->tree;
 	const struct stage *stage = &rx->slot->stage;
-	int err = attr_set_received(stage->fd, &rx->file, d->job->opts->preserve, d->job->umask,
-		!stage->resumable);
+	int err = attr_set_received(stage->fd, &rx->file, d->job->opts->preserve,
+		d->job->umask, !stage->resumable);
 	if (err < 0)
 		return batch_add_result(d->batch, &tag, err);
-	return batch_add_stage(d->batch, &tag, &rx->slot->stage, rx->parent,
-		d->job->opts->no_clobber);
+	return batch_add_stage(
+		d->batch, &tag, &rx->slot->stage, rx->parent, d->job->opts->no_clobber);
 }
 
 static void report_streamed(struct reception *rx, const struct received *got)
@@ -180,7 +181,8 @@ static int settle_failure(struct reception *rx, const struct received *got, int 
 		download_fail(d, s, SIDE_SERVER, -got->aborted, NULL);
 	else
 		download_fail(d, s, SIDE_LOCAL, err,
-			d->base_fd < 0 && err == -ERR_IO ? "standard output takes no more" : NULL);
+			d->base_fd < 0 && err == -ERR_IO ? "standard output takes no more"
+							 : NULL);
 	return 0;
 }
 
@@ -191,7 +193,8 @@ static int receive_opened(struct reception *rx)
 		.channel = download_channel(d),
 		.fd = d->base_fd < 0 ? STDOUT_FILENO : rx->slot->stage.fd,
 		.stream = d->base_fd < 0,
-		.write_behind = d->job->opts->sync && rx->file.size >= CHECKPOINT_INTERVAL,
+		.write_behind =
+			d->job->opts->sync && rx->file.size >= CHECKPOINT_INTERVAL,
 		.progress = reception_progress,
 		.failed = reception_failed,
 		.ctx = rx,
@@ -221,7 +224,8 @@ static int refuse_file(struct reception *rx, int err)
 	return channel_drain(download_channel(rx->d));
 }
 
-int download_receive(struct downloads *d, struct download_slot *s, const struct channel_msg *m)
+int download_receive(
+	struct downloads *d, struct download_slot *s, const struct channel_msg *m)
 {
 	struct reception rx = {.d = d, .slot = s};
 	char name[NAME_CAP];
@@ -235,8 +239,8 @@ int download_receive(struct downloads *d, struct download_slot *s, const struct 
 		err = -ERR_CHANGED;
 	if (err == 0 && d->base_fd >= 0)
 		err = open_reception(&rx);
-	report_file_begin(d->job->report, download_name(s->tree, rx.local, name, sizeof(name)),
-		rx.file.size);
+	report_file_begin(d->job->report,
+		download_name(s->tree, rx.local, name, sizeof(name)), rx.file.size);
 	err = err < 0 ? refuse_file(&rx, err) : receive_opened(&rx);
 	dir_put(rx.parent);
 	return err;

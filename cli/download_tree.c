@@ -26,7 +26,8 @@ static int already_settled(struct downloads *d, const struct download_tree *tree
 		.size = st->size,
 	};
 	struct msg_time mtime = exists ? msg_time_of(&here.st_mtim) : st->mtime;
-	if (exists && o->update && S_ISREG(here.st_mode) && (uint64_t)here.st_size == st->size &&
+	if (exists && o->update && S_ISREG(here.st_mode) &&
+		(uint64_t)here.st_size == st->size &&
 		attr_same_time(&mtime, &st->mtime)) {
 		report_file_done(d->job->report, &r);
 		return 1;
@@ -42,8 +43,8 @@ static int already_settled(struct downloads *d, const struct download_tree *tree
 	return o->dry_run;
 }
 
-int download_add_file(struct downloads *d, const struct download_tree *tree, const char *path,
-	size_t path_len, const struct remote_stat *st)
+int download_add_file(struct downloads *d, const struct download_tree *tree,
+	const char *path, size_t path_len, const struct remote_stat *st)
 {
 	char rel[PATH_WIRE_MAX + 1], local[PATH_WIRE_MAX + 1];
 	memcpy(rel, path, path_len);
@@ -53,8 +54,9 @@ int download_add_file(struct downloads *d, const struct download_tree *tree, con
 		download_fail_path(d, tree, rel, SIDE_LOCAL, err, NULL);
 		return 0;
 	}
-	return already_settled(d, tree, local, st) ? 0
-						  : download_add(d, SLOT_FILE, tree, path, path_len, st);
+	return already_settled(d, tree, local, st)
+		       ? 0
+		       : download_add(d, SLOT_FILE, tree, path, path_len, st);
 }
 
 /* Makes LOCAL or finds it there. */
@@ -75,13 +77,14 @@ static int make_dir(struct downloads *d, const char *local, uint32_t mode)
 }
 
 /* Directories that PATH is not below are complete: their attributes follow. */
-static int leave_dirs(struct downloads *d, const struct download_tree *tree, const char *path)
+static int leave_dirs(
+	struct downloads *d, const struct download_tree *tree, const char *path)
 {
 	while (d->open_dir_count > 0) {
 		struct open_dir *top = &d->open_dirs[d->open_dir_count - 1];
 		size_t len = strlen(top->path);
 		bool below = path && (len == 0 || (strncmp(path, top->path, len) == 0 &&
-							 path[len] == '/'));
+							  path[len] == '/'));
 		if (below)
 			return 0;
 		struct remote_stat st = {.mode = top->mode, .mtime = top->mtime};
@@ -94,8 +97,8 @@ static int leave_dirs(struct downloads *d, const struct download_tree *tree, con
 	return 0;
 }
 
-static int enter_dir(struct downloads *d, const struct download_tree *tree, const char *path,
-	const struct remote_stat *st)
+static int enter_dir(struct downloads *d, const struct download_tree *tree,
+	const char *path, const struct remote_stat *st)
 {
 	char local[PATH_WIRE_MAX + 1] = "";
 	if (d->job->opts->dry_run)
@@ -117,8 +120,8 @@ static int enter_dir(struct downloads *d, const struct download_tree *tree, cons
 	return 0;
 }
 
-static int make_link(struct downloads *d, const struct download_tree *tree, const char *path,
-	const struct msg_entry *e)
+static int make_link(struct downloads *d, const struct download_tree *tree,
+	const char *path, const struct msg_entry *e)
 {
 	char local[PATH_WIRE_MAX + 1] = "", target[PATH_TARGET_MAX + 1];
 	struct dir *parent = NULL;
@@ -138,7 +141,8 @@ static int make_link(struct downloads *d, const struct download_tree *tree, cons
 	if (err == 0) {
 		struct batch_tag tag = {.path = local};
 		d->done_tree = tree;
-		err = batch_add_stage(d->batch, &tag, &stage, parent, d->job->opts->no_clobber);
+		err = batch_add_stage(
+			d->batch, &tag, &stage, parent, d->job->opts->no_clobber);
 	}
 	dir_put(parent);
 	if (err < 0)
@@ -146,8 +150,8 @@ static int make_link(struct downloads *d, const struct download_tree *tree, cons
 	return 0;
 }
 
-static int take_entry(struct downloads *d, const struct download_tree *tree,
-	const struct msg_entry *e)
+static int take_entry(
+	struct downloads *d, const struct download_tree *tree, const struct msg_entry *e)
 {
 	char path[PATH_WIRE_MAX + 1], remote[PATH_WIRE_MAX + 1];
 	memcpy(path, e->path.bytes, e->path.len);
@@ -168,7 +172,9 @@ static int take_entry(struct downloads *d, const struct download_tree *tree,
 	case ENTRY_ERROR:
 		break;
 	}
-	const char *shown = path_join(remote, sizeof(remote), tree->remote, path) == 0 ? remote : path;
+	const char *shown = path_join(remote, sizeof(remote), tree->remote, path) == 0
+				    ? remote
+				    : path;
 	report_failure(d->job->report, *shown ? shown : "/", SIDE_SERVER,
 		e->kind == ENTRY_OTHER ? -ERR_NOT_REGULAR : -(int)e->code, NULL);
 	return 0;

@@ -15,21 +15,23 @@
 #include "os/fd.h"
 
 struct get {
-	const struct job *job; /* borrowed */
+	const struct job *job;       /* borrowed */
 	struct downloads *downloads; /* owned */
-	bool into;     /* DEST is a directory: sources keep their names */
-	char *base;    /* owned: the directory that is written below, as the user would name it */
-	char *name;    /* owned: of the one file, unless INTO */
+	bool into;                   /* DEST is a directory: sources keep their names */
+	char *base; /* owned: the directory that is written below, as the user would name
+		       it */
+	char *name; /* owned: of the one file, unless INTO */
 	bool to_stdout;
-	int base_fd;   /* owned; -1: standard output, or not there in a dry run */
+	int base_fd; /* owned; -1: standard output, or not there in a dry run */
 };
 
 /* Puts the entry of PATH in its directory on disk. */
 static int flush_entry(const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	char *parent = !slash ? strdup(".") : slash == path ? strdup("/")
-						    : strndup(path, (size_t)(slash - path));
+	char *parent = !slash          ? strdup(".")
+		       : slash == path ? strdup("/")
+				       : strndup(path, (size_t)(slash - path));
 	FD_OWNED fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int err = fd < 0 || fsync(fd) < 0 ? -err_from_errno(errno) : 0;
 	free(parent);
@@ -128,7 +130,9 @@ static int get_source(struct get *g, struct download_tree *tree, size_t i)
 	struct remote_stat st;
 	*tree = (struct download_tree){
 		.remote = source,
-		.local = g->to_stdout ? "" : g->into ? own_name : g->name,
+		.local = g->to_stdout ? ""
+			 : g->into    ? own_name
+				      : g->name,
 		.shown = g->to_stdout ? "-" : g->base,
 	};
 	/* A question is asked while nothing else is under way. */
@@ -143,7 +147,8 @@ static int get_source(struct get *g, struct download_tree *tree, size_t i)
 			err = -ERR_NOT_REGULAR;
 	}
 	if (err < 0 && !err_is_connection(err)) {
-		report_failure(g->job->report, *source ? source : "/", SIDE_SERVER, err, NULL);
+		report_failure(
+			g->job->report, *source ? source : "/", SIDE_SERVER, err, NULL);
 		return 0;
 	}
 	if (err < 0)
@@ -164,7 +169,8 @@ static int get_all(struct get *g, struct download_tree *trees)
 	downloads_free(g->downloads);
 	/* The same command would now find a directory, and put the tree into it. */
 	if (err_is_connection(err) && g->job->opts->recursive && !g->into)
-		report_note(g->job->report, "to continue a tree, name its source as DIR/.");
+		report_note(
+			g->job->report, "to continue a tree, name its source as DIR/.");
 	return err;
 }
 

@@ -49,8 +49,9 @@ static int listing_reserve(struct listing *l, size_t len)
 	return 0;
 }
 
-/* Whether what PATH stands in was listed as a directory: the way to it leads through no link that
- * this listing had us make, also when another connection says otherwise of it. */
+/* Whether what PATH stands in was listed as a directory: the way to it leads through no
+ * link that this listing had us make, also when another connection says otherwise of it.
+ */
 static bool listing_has_parent(const struct listing *l, const char *path)
 {
 	size_t len = path_parent_len(path);

@@ -81,7 +81,8 @@ static int run(const struct options *opts, const struct request *req)
 	if (err < 0)
 		return report_status(SIDE_LOCAL, err); /* the reason has been said */
 	err = peer_init(&peer, opts, report, req->host, stop_fd);
-	struct job job = {.opts = opts, .req = req, .report = report, .peer = &peer, .umask = mask};
+	struct job job = {
+		.opts = opts, .req = req, .report = report, .peer = &peer, .umask = mask};
 	if (err == 0)
 		err = run_job(&job);
 	if (err < 0 && err != -ERR_USAGE)

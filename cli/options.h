@@ -24,8 +24,8 @@ struct options {
 	bool dry_run;
 	bool no_clobber;
 	bool update;
-	bool resume;      /* default true */
-	bool sync;        /* default true */
+	bool resume; /* default true */
+	bool sync;   /* default true */
 	bool plaintext;
 	bool quiet;
 	bool verbose;
@@ -42,13 +42,14 @@ struct options {
 /* What to move: the sources and the one destination. */
 struct request {
 	enum command_id command;
-	char *host;         /* owned; without brackets */
-	char **sources;     /* owned array of owned strings: local names for put
-			     * ("-" is stdin), remote paths in wire form for get */
+	char *host;     /* owned; without brackets */
+	char **sources; /* owned array of owned strings: local names for put
+			 * ("-" is stdin), remote paths in wire form for get */
 	size_t count;
-	char *dest;         /* owned: remote path in wire form, or local name ("-": stdout) */
-	bool dest_is_dir;   /* DEST ended in '/', or was left out */
-	bool *contents;    /* owned: get, the source was written DIR/. : what is in it, not itself */
+	char *dest; /* owned: remote path in wire form, or local name ("-": stdout) */
+	bool dest_is_dir; /* DEST ended in '/', or was left out */
+	bool *contents;   /* owned: get, the source was written DIR/. : what is in it, not
+			     itself */
 };
 
 enum parsed { PARSED_RUN, PARSED_EXIT };
@@ -58,8 +59,8 @@ enum parsed { PARSED_RUN, PARSED_EXIT };
  * or version was printed on stdout, or a usage error was reported on stderr;
  * *STATUS_OUT is the exit status (0 or 2).
  */
-enum parsed options_parse(int argc, char **argv, struct options *opts, struct request *req,
-	int *status_out) MUST_CHECK;
+enum parsed options_parse(int argc, char **argv, struct options *opts,
+	struct request *req, int *status_out) MUST_CHECK;
 void request_fini(struct request *req);
 
 /* One line on stderr.  Escaped as a whole, so names go into it as they are. */

@@ -20,7 +20,8 @@
 int peer_init(struct peer *p, const struct options *opts, struct report *report,
 	const char *host, int stop_fd)
 {
-	*p = (struct peer){.opts = opts, .report = report, .host = host, .stop_fd = stop_fd};
+	*p = (struct peer){
+		.opts = opts, .report = report, .host = host, .stop_fd = stop_fd};
 	return random_bytes(p->run, sizeof(p->run));
 }
 
@@ -157,11 +158,13 @@ static int backoff_ms(unsigned failures)
 
 static int connect_again(struct peer *p, int err, bool was_connected)
 {
-	while (err < 0 && may_retry(err, was_connected) && p->failures < p->opts->retries) {
+	while (err < 0 && may_retry(err, was_connected) &&
+		p->failures < p->opts->retries) {
 		int wait = backoff_ms(p->failures++);
 		char took[TEXT_DURATION_MAX];
 		report_note(p->report, "%s; trying again in %s (%u of %u)", err_text(err),
-			text_format_duration(took, (uint64_t)wait), p->failures, p->opts->retries);
+			text_format_duration(took, (uint64_t)wait), p->failures,
+			p->opts->retries);
 		int stopped = pause_ms(p, wait);
 		if (stopped < 0)
 			return stopped;

@@ -15,13 +15,13 @@
 #include "os/walk.h"
 
 struct put {
-	const struct job *job; /* borrowed */
+	const struct job *job;   /* borrowed */
 	struct uploads *uploads; /* owned */
-	bool into; /* DEST is a directory: sources keep their names */
+	bool into;               /* DEST is a directory: sources keep their names */
 };
 
-/* The name under which LOCAL appears in a directory; "" for "." and "/", whose contents go
- * there themselves. */
+/* The name under which LOCAL appears in a directory; "" for "." and "/", whose contents
+ * go there themselves. */
 static int own_name(const char *local, char out[PATH_COMPONENT_MAX + 1])
 {
 	size_t len = strlen(local);
@@ -53,8 +53,10 @@ static int put_entry(struct put *p, struct upload_tree *tree, const struct walk_
 		return uploads_add(p->uploads, UPLOAD_FILE, tree, e->path);
 	if (err == 0 && S_ISLNK(e->type))
 		return uploads_add(p->uploads, UPLOAD_LINK, tree, e->path);
-	const char *shown = path_join(name, sizeof(name), tree->local, e->path) == 0 ? name : e->path;
-	report_failure(p->job->report, shown, SIDE_LOCAL, err ? err : -ERR_NOT_REGULAR, NULL);
+	const char *shown =
+		path_join(name, sizeof(name), tree->local, e->path) == 0 ? name : e->path;
+	report_failure(
+		p->job->report, shown, SIDE_LOCAL, err ? err : -ERR_NOT_REGULAR, NULL);
 	return 0;
 }
 
@@ -86,7 +88,8 @@ static int put_tree(struct put *p, struct upload_tree *tree)
 {
 	FD_OWNED fd = open(tree->local, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
-		report_failure(p->job->report, tree->local, SIDE_LOCAL, -err_from_errno(errno), NULL);
+		report_failure(p->job->report, tree->local, SIDE_LOCAL,
+			-err_from_errno(errno), NULL);
 		return 0;
 	}
 	tree->root_fd = fd;
@@ -98,7 +101,8 @@ static int put_tree(struct put *p, struct upload_tree *tree)
 	return err;
 }
 
-/* Whether LOCAL is a directory; a name that is not there is found out when it is opened. */
+/* Whether LOCAL is a directory; a name that is not there is found out when it is opened.
+ */
 static bool is_directory(const char *local)
 {
 	struct stat st;
@@ -112,7 +116,8 @@ static int put_source(struct put *p, struct upload_tree *tree, const char *local
 	int err = p->into ? own_name(local, name) : 0;
 	if (err == 0)
 		err = path_join(remote, sizeof(remote), p->job->req->dest, name);
-	*tree = (struct upload_tree){.root_fd = -1, .local = local, .remote = strdup(remote)};
+	*tree = (struct upload_tree){
+		.root_fd = -1, .local = local, .remote = strdup(remote)};
 	if (!tree->remote)
 		return -ERR_RESOURCE;
 	bool dir = is_directory(local);

@@ -38,7 +38,8 @@ static int read_answer(struct channel *c, struct remote_stat *out, int *result)
 		err = msg_entry_decode(&entry, m.payload, m.len);
 		if (err < 0 || entry.path.len != 0)
 			return -ERR_PROTOCOL;
-		*out = (struct remote_stat){entry.kind, entry.size, entry.mode, entry.mtime};
+		*out = (struct remote_stat){
+			entry.kind, entry.size, entry.mode, entry.mtime};
 		*result = 0;
 		return 0;
 	default:

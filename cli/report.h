@@ -35,7 +35,8 @@ enum side { SIDE_LOCAL, SIDE_SERVER, SIDE_CONNECTION };
 struct report; /* opaque */
 
 /* Opens the manifest (-ERR_… when it cannot be written), looks at the terminal. */
-int report_new(struct report **out, const struct options *opts, const struct request *req) MUST_CHECK;
+int report_new(struct report **out, const struct options *opts,
+	const struct request *req) MUST_CHECK;
 void report_free(struct report *r);
 
 /* JSON "start".  Once connected. */
@@ -48,37 +49,42 @@ void report_total(struct report *r, uint64_t files, uint64_t bytes, bool final);
 
 /* A file begins: PATH as the user would name it; SIZE or MSG_SIZE_UNKNOWN. */
 void report_file_begin(struct report *r, const char *path, uint64_t size);
-/* BYTES more of it have been moved (or, RESENT false, were found already there). Cheap. */
+/* BYTES more of it have been moved (or, RESENT false, were found already there). Cheap.
+ */
 void report_bytes(struct report *r, uint64_t bytes, bool already_there);
 
 enum outcome {
-	OUTCOME_MOVED,     /* verified */
-	OUTCOME_SKIPPED,   /* -u: nothing to do */
-	OUTCOME_WOULD,     /* -n: would be moved */
+	OUTCOME_MOVED,   /* verified */
+	OUTCOME_SKIPPED, /* -u: nothing to do */
+	OUTCOME_WOULD,   /* -n: would be moved */
 };
 
 struct file_result {
-	const char *path;      /* borrowed */
+	const char *path; /* borrowed */
 	enum outcome outcome;
 	uint64_t size;
 	uint64_t resumed_from; /* bytes that were there and not sent again */
 	const uint8_t *digest; /* DIGEST_LEN bytes; NULL unless OUTCOME_MOVED */
 	enum durability durability;
 };
-/* A file is done: verified and, as DURABILITY says, on disk.  -v line, JSON "file", manifest. */
+/* A file is done: verified and, as DURABILITY says, on disk.  -v line, JSON "file",
+ * manifest. */
 void report_file_done(struct report *r, const struct file_result *res);
 
 /*
- * PATH (NULL: the job) failed with CODE (either sign).  DETAIL (may be NULL) is the peer's or the
- * system's own word, raw.  One line that names the file, why, and what to do; counted.
+ * PATH (NULL: the job) failed with CODE (either sign).  DETAIL (may be NULL) is the
+ * peer's or the system's own word, raw.  One line that names the file, why, and what to
+ * do; counted.
  */
-void report_failure(struct report *r, const char *path, enum side side, int code, const char *detail);
+void report_failure(
+	struct report *r, const char *path, enum side side, int code, const char *detail);
 
-/* "connection lost, trying again in 2 s (1 of 5)"; "continuing x at 3.1 G". Not counted as a failure. */
+/* "connection lost, trying again in 2 s (1 of 5)"; "continuing x at 3.1 G". Not counted
+ * as a failure. */
 void report_note(struct report *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* The last line or the JSON "end"; flushes the manifest.  The exit status: EXIT_OK, the one
- * failure's own, EXIT_SOME, or the status of the failure that ended the job. */
+/* The last line or the JSON "end"; flushes the manifest.  The exit status: EXIT_OK, the
+ * one failure's own, EXIT_SOME, or the status of the failure that ended the job. */
 int report_finish(struct report *r);
 
 /* The exit status of a failure. Pure. */

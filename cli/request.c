@@ -144,7 +144,8 @@ static bool names_contents(const char *arg)
 {
 	size_t len = strlen(arg);
 
-	return len >= 2 && arg[len - 1] == '.' && (arg[len - 2] == '/' || arg[len - 2] == ':');
+	return len >= 2 && arg[len - 1] == '.' &&
+	       (arg[len - 2] == '/' || arg[len - 2] == ':');
 }
 
 static int get_read(int argc, char **argv, struct request *req)

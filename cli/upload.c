@@ -33,7 +33,8 @@ void upload_fail(struct uploads *u, struct upload_slot *s, enum side side, int e
 	const char *detail)
 {
 	char name[NAME_CAP];
-	report_failure(u->job->report, upload_name(s, name, sizeof(name)), side, err, detail);
+	report_failure(
+		u->job->report, upload_name(s, name, sizeof(name)), side, err, detail);
 	s->state = SLOT_DONE;
 }
 
@@ -91,7 +92,8 @@ static bool slot_is_lost(const struct upload_slot *s)
 	return s->state != SLOT_NEW && s->state != SLOT_DONE && upload_is_stream(s);
 }
 
-/* After ERR on the connection: a new one, on which all that is unanswered is sent again. */
+/* After ERR on the connection: a new one, on which all that is unanswered is sent again.
+ */
 static int recover(struct uploads *u, int err)
 {
 	if (!err_is_connection(err))
@@ -120,7 +122,8 @@ static int recover(struct uploads *u, int err)
 
 static int try_make_room(struct uploads *u)
 {
-	int err = advance(u, u->job->opts->update || u->job->opts->no_clobber ? ASK_AHEAD : 0);
+	int err = advance(
+		u, u->job->opts->update || u->job->opts->no_clobber ? ASK_AHEAD : 0);
 	while (err == 0 && u->end - u->first >= u->capacity) {
 		err = u->next < u->end ? advance(u, 0) : upload_wait_answer(u);
 		if (err == 0)

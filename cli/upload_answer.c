@@ -5,12 +5,15 @@
 #include "cli/upload_impl.h"
 
 /* Wrong bytes are sent again, from the last good ones. */
-static bool slot_may_try_again(const struct uploads *u, const struct upload_slot *s, int code)
+static bool slot_may_try_again(
+	const struct uploads *u, const struct upload_slot *s, int code)
 {
-	return code == ERR_MISMATCH && !upload_is_stream(s) && s->tries < u->job->opts->retries;
+	return code == ERR_MISMATCH && !upload_is_stream(s) &&
+	       s->tries < u->job->opts->retries;
 }
 
-static int take_error(struct uploads *u, struct upload_slot *s, const struct channel_msg *m)
+static int take_error(
+	struct uploads *u, struct upload_slot *s, const struct channel_msg *m)
 {
 	struct msg_error e;
 	int err = msg_error_decode(&e, m->payload, m->len);
@@ -25,7 +28,8 @@ static int take_error(struct uploads *u, struct upload_slot *s, const struct cha
 	} else if (slot_may_try_again(u, s, e.code)) {
 		s->tries++;
 		s->state = SLOT_AGAIN;
-		report_note(u->job->report, "%s: %s; sending again from the last good byte",
+		report_note(u->job->report,
+			"%s: %s; sending again from the last good byte",
 			upload_name(s, name, sizeof(name)), err_text(e.code));
 	} else {
 		upload_fail(u, s, SIDE_SERVER, -(int)e.code,
@@ -34,7 +38,8 @@ static int take_error(struct uploads *u, struct upload_slot *s, const struct cha
 	return 0;
 }
 
-static int take_done(struct uploads *u, struct upload_slot *s, const struct channel_msg *m)
+static int take_done(
+	struct uploads *u, struct upload_slot *s, const struct channel_msg *m)
 {
 	struct msg_done done;
 	int err = msg_done_decode(&done, m->payload, m->len);
@@ -42,7 +47,8 @@ static int take_done(struct uploads *u, struct upload_slot *s, const struct chan
 		return err;
 	if (s->kind != UPLOAD_FILE || s->state != SLOT_SENT || s->failed)
 		return -ERR_PROTOCOL;
-	if (done.size != s->sent.size || memcmp(done.digest, s->sent.digest, DIGEST_LEN) != 0)
+	if (done.size != s->sent.size ||
+		memcmp(done.digest, s->sent.digest, DIGEST_LEN) != 0)
 		upload_fail(u, s, SIDE_SERVER, -ERR_MISMATCH, NULL);
 	else
 		upload_succeed(u, s, OUTCOME_MOVED, done.durability);
@@ -56,7 +62,8 @@ static const uint32_t offer_needs[] = {
 	[OFFER_SAME] = ASK_UPDATE,
 };
 
-static int take_offer(struct uploads *u, struct upload_slot *s, const struct channel_msg *m)
+static int take_offer(
+	struct uploads *u, struct upload_slot *s, const struct channel_msg *m)
 {
 	int err = msg_offer_decode(&s->offer, m->payload, m->len);
 	if (err < 0)
@@ -129,4 +136,3 @@ int upload_take_answers(void *ctx)
 			return err == -ERR_AGAIN ? 0 : err;
 	}
 }
-

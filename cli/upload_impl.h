@@ -31,10 +31,10 @@ struct upload_slot {
 	struct upload_tree *tree; /* borrowed */
 	char *path;               /* owned; its memory is used again for the next item */
 	size_t path_cap;
-	unsigned tries;           /* how often wrong bytes were answered */
-	bool resent;              /* an earlier connection may have finished it */
+	unsigned tries; /* how often wrong bytes were answered */
+	bool resent;    /* an earlier connection may have finished it */
 	/* ASK and its answer */
-	uint32_t asked;           /* a set of ASK_… */
+	uint32_t asked; /* a set of ASK_… */
 	bool answered;
 	struct msg_offer offer;
 	bool proved;
@@ -42,20 +42,20 @@ struct upload_slot {
 	/* the file as it was sent */
 	uint64_t resumed_from;
 	struct sent sent;
-	int failed;               /* our own -ERR_… after which we aborted; the answer follows */
-	int refused;              /* the server's, while we were still sending */
+	int failed;  /* our own -ERR_… after which we aborted; the answer follows */
+	int refused; /* the server's, while we were still sending */
 };
 
 struct uploads {
 	const struct job *job; /* borrowed */
 	struct digest *digest; /* owned */
 	struct upload_slot slots[SLOTS_MAX];
-	uint64_t capacity;     /* of slots, as the server's depth allows */
-	uint64_t first;        /* the oldest item that is not done */
-	uint64_t next;         /* the next to be sent */
-	uint64_t end;          /* behind the last one added */
-	struct upload_slot *sending;  /* the file being sent, or NULL */
-	bool flushed;          /* FLUSH was answered */
+	uint64_t capacity;           /* of slots, as the server's depth allows */
+	uint64_t first;              /* the oldest item that is not done */
+	uint64_t next;               /* the next to be sent */
+	uint64_t end;                /* behind the last one added */
+	struct upload_slot *sending; /* the file being sent, or NULL */
+	bool flushed;                /* FLUSH was answered */
 };
 
 static inline struct channel *upload_channel(const struct uploads *u)

@@ -37,7 +37,8 @@ static bool is_large(const struct source *source)
 }
 
 /* What has to be asked before SOURCE may be sent. */
-static uint32_t ask_flags(const struct uploads *u, const struct upload_slot *s, bool large)
+static uint32_t ask_flags(
+	const struct uploads *u, const struct upload_slot *s, bool large)
 {
 	const struct options *o = u->job->opts;
 	uint32_t flags = 0;
@@ -53,8 +54,8 @@ static uint32_t ask_flags(const struct uploads *u, const struct upload_slot *s, 
 	return flags;
 }
 
-static int send_ask(struct uploads *u, struct upload_slot *s, uint32_t flags, uint64_t size,
-	const struct msg_time *mtime)
+static int send_ask(struct uploads *u, struct upload_slot *s, uint32_t flags,
+	uint64_t size, const struct msg_time *mtime)
 {
 	char path[PATH_WIRE_MAX + 1];
 	int err = slot_remote_path(s, path);
@@ -79,7 +80,8 @@ static uint32_t make_flags(const struct options *o)
 	return PUT_PARENTS | (o->sync ? 0 : PUT_NO_SYNC);
 }
 
-static int send_put(struct uploads *u, const struct upload_slot *s, const char *path, bool large)
+static int send_put(
+	struct uploads *u, const struct upload_slot *s, const char *path, bool large)
 {
 	const struct options *o = u->job->opts;
 	struct msg_put m = {.flags = make_flags(o), .alg = DIGEST_SHA256};
@@ -99,8 +101,8 @@ static int send_put(struct uploads *u, const struct upload_slot *s, const char *
 }
 
 /* Compares what was offered with our own beginning; 0, or where to start. */
-static int check_offer(struct uploads *u, struct upload_slot *s, const struct source *source,
-	uint64_t *offset_out)
+static int check_offer(struct uploads *u, struct upload_slot *s,
+	const struct source *source, uint64_t *offset_out)
 {
 	uint8_t ours[DIGEST_LEN];
 	*offset_out = 0;
@@ -108,8 +110,10 @@ static int check_offer(struct uploads *u, struct upload_slot *s, const struct so
 		return digest_start(u->digest);
 	if (s->offer.offset > source->size)
 		return -ERR_PROTOCOL;
-	/* The server digests its side at the same time, and proves it whatever comes of ours. */
-	int failed = prefix_digest(u->digest, source->fd, s->offer.offset, upload_channel(u));
+	/* The server digests its side at the same time, and proves it whatever comes of
+	 * ours. */
+	int failed =
+		prefix_digest(u->digest, source->fd, s->offer.offset, upload_channel(u));
 	int err = err_is_connection(failed) ? failed : 0;
 	while (err == 0 && !s->proved)
 		err = upload_wait_answer(u);
@@ -131,12 +135,14 @@ static int check_offer(struct uploads *u, struct upload_slot *s, const struct so
 			text_format_size(size, s->offer.offset));
 		return 0;
 	}
-	report_note(u->job->report, "%s: what the server has of it is not its beginning; starting anew",
+	report_note(u->job->report,
+		"%s: what the server has of it is not its beginning; starting anew",
 		upload_name(s, name, sizeof(name)));
 	return digest_start(u->digest);
 }
 
-static int transmit(struct uploads *u, struct upload_slot *s, struct source *source, uint64_t offset)
+static int transmit(
+	struct uploads *u, struct upload_slot *s, struct source *source, uint64_t offset)
 {
 	const struct options *o = u->job->opts;
 	char path[PATH_WIRE_MAX + 1];
@@ -161,7 +167,8 @@ static int transmit(struct uploads *u, struct upload_slot *s, struct source *sou
 	if (err == 0 || err_is_connection(err))
 		return err;
 	if (!s->refused)
-		s->failed = err; /* told to the user when the server has answered the abort */
+		s->failed =
+			err; /* told to the user when the server has answered the abort */
 	return 0;
 }
 
@@ -223,7 +230,8 @@ static int send_file(struct uploads *u, struct upload_slot *s)
 		source_fini(&source);
 		return 0;
 	}
-	report_file_begin(u->job->report, upload_name(s, name, sizeof(name)), source.size);
+	report_file_begin(
+		u->job->report, upload_name(s, name, sizeof(name)), source.size);
 	err = send_opened(u, s, &source);
 	source_fini(&source);
 	return err;
@@ -232,7 +240,9 @@ static int send_file(struct uploads *u, struct upload_slot *s)
 static int send_mkdir(struct uploads *u, struct upload_slot *s, const char *path)
 {
 	struct stat st;
-	struct msg_mkdir m = {.flags = make_flags(u->job->opts), .mode = 0777, .path = {path, strlen(path)}};
+	struct msg_mkdir m = {.flags = make_flags(u->job->opts),
+		.mode = 0777,
+		.path = {path, strlen(path)}};
 	if (beneath_lstat(s->tree->root_fd, s->path, &st) == 0)
 		m.mode = st.st_mode & 0777;
 	struct wcur w;
@@ -266,13 +276,15 @@ static int send_link(struct uploads *u, struct upload_slot *s, const char *path)
 	const char *leaf;
 	int err = dir_cache_parent(&s->tree->dirs, s->path, false, &parent, &leaf);
 	if (err == 0)
-		err = link_read_inside(s->tree->root_fd, s->path, parent->fd, leaf, target);
+		err = link_read_inside(
+			s->tree->root_fd, s->path, parent->fd, leaf, target);
 	dir_put(parent);
 	if (err < 0) {
 		upload_fail(u, s, SIDE_LOCAL, err, NULL);
 		return 0;
 	}
-	struct msg_link m = {.flags = make_flags(u->job->opts), .path = {path, strlen(path)}};
+	struct msg_link m = {
+		.flags = make_flags(u->job->opts), .path = {path, strlen(path)}};
 	if (u->job->opts->no_clobber && !s->resent)
 		m.flags |= PUT_NO_CLOBBER;
 	m.target = (struct wire_str){target, strlen(target)};

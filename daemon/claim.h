@@ -20,7 +20,7 @@ struct claim {              /* one; embedded in the connection that owns it */
 	uint8_t run[MSG_RUN_LEN];
 	int fd; /* borrowed: the connection's socket */
 	int64_t progress_ms;
-	bool working;       /* a digest is made: silence is no stall */
+	bool working; /* a digest is made: silence is no stall */
 	bool held;
 };
 

@@ -14,9 +14,10 @@
 
 /* Requests a client may leave unanswered: enough to fill a batch while the last one is
  * flushed, and as many on the way. */
-#define DEPTH (4 * BATCH_MAX)
+#define DEPTH          (4 * BATCH_MAX)
 #define DRAIN_PAUSE_MS 500
-/* A client that pauses for so long may be gone: what was verified does not wait for it. */
+/* A client that pauses for so long may be gone: what was verified does not wait for it.
+ */
 #define COMMIT_PAUSE_MS 500
 
 /* For the last ERROR to arrive. */
@@ -26,12 +27,17 @@ static const struct {
 	uint8_t type;
 	const char *name; /* in the log */
 	conn_handler_fn *handle;
-	bool batched; /* its answers go through the batch, in order with others of the kind */
+	bool batched; /* its answers go through the batch, in order with others of the
+			 kind */
 } requests[] = {
-	{MSG_ASK, "ask", conn_ask, false},     {MSG_PUT, "put", conn_put, true},
-	{MSG_GET, "get", conn_get, false},     {MSG_LIST, "list", conn_list, false},
-	{MSG_NEXT, "list", conn_next, false},  {MSG_MKDIR, "mkdir", conn_mkdir, true},
-	{MSG_LINK, "link", conn_link, true},   {MSG_ATTR, "attr", conn_attr, true},
+	{MSG_ASK, "ask", conn_ask, false},
+	{MSG_PUT, "put", conn_put, true},
+	{MSG_GET, "get", conn_get, false},
+	{MSG_LIST, "list", conn_list, false},
+	{MSG_NEXT, "list", conn_next, false},
+	{MSG_MKDIR, "mkdir", conn_mkdir, true},
+	{MSG_LINK, "link", conn_link, true},
+	{MSG_ATTR, "attr", conn_attr, true},
 	{MSG_FLUSH, "flush", conn_flush, false},
 };
 
@@ -50,8 +56,8 @@ void conn_log(const struct conn *c, const struct conn_event *e)
 		text_hex(hex, e->digest, DIGEST_LEN);
 	text_format_duration(took, (uint64_t)(clock_now_ms() - e->started_ms));
 	log_line(e->result == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE,
-		"%s %s path=\"%s\" bytes=%llu sha256=%s time=\"%s\" result=\"%s\"", c->env->peer,
-		e->op, path, (unsigned long long)e->bytes, hex, took,
+		"%s %s path=\"%s\" bytes=%llu sha256=%s time=\"%s\" result=\"%s\"",
+		c->env->peer, e->op, path, (unsigned long long)e->bytes, hex, took,
 		e->result == 0 ? "ok" : err_text(e->result));
 }
 
@@ -86,8 +92,9 @@ static int conn_done(void *ctx, const struct batch_tag *tag, int result)
 	/* A client that is gone does not undo what it was promised. */
 	if (channel_error(c->channel))
 		return 0;
-	int err = result < 0 ? channel_send_error(c->channel, tag->id, result, NULL)
-			     : send_done(c, tag, c->batch_sync ? DURABLE_DISK : DURABLE_NOT);
+	int err = result < 0
+			  ? channel_send_error(c->channel, tag->id, result, NULL)
+			  : send_done(c, tag, c->batch_sync ? DURABLE_DISK : DURABLE_NOT);
 	return err < 0 && !channel_error(c->channel) ? err : 0;
 }
 
@@ -205,7 +212,8 @@ static int send_hello(struct conn *c)
 /* Preface and HELLO, within the handshake's absolute deadline. */
 static int conn_greet(struct conn *c)
 {
-	channel_set_deadline(c->channel, clock_now_ms() + c->env->config->handshake_timeout_ms);
+	channel_set_deadline(
+		c->channel, clock_now_ms() + c->env->config->handshake_timeout_ms);
 	int err = channel_wait(c->channel, -1, c->env->drain_fd);
 	if (err == 0)
 		err = channel_read_preface(c->channel);
@@ -238,8 +246,8 @@ static int conn_deny(struct conn *c, const struct channel_msg *m)
 	return err < 0 ? err : channel_drain(c->channel);
 }
 
-/* What is pending is answered first.  That may have to wait, and takes in meanwhile what comes
- * behind M, where M's payload stands. */
+/* What is pending is answered first.  That may have to wait, and takes in meanwhile what
+ * comes behind M, where M's payload stands. */
 static int conn_commit_and_handle(
 	struct conn *c, const struct channel_msg *m, conn_handler_fn *handle)
 {
@@ -261,8 +269,9 @@ static int conn_dispatch(struct conn *c, const struct channel_msg *m, bool denie
 					    .result = -ERR_DENIED});
 			return conn_deny(c, m);
 		}
-		return requests[i].batched ? requests[i].handle(c, m)
-					   : conn_commit_and_handle(c, m, requests[i].handle);
+		return requests[i].batched
+			       ? requests[i].handle(c, m)
+			       : conn_commit_and_handle(c, m, requests[i].handle);
 	}
 	return -ERR_PROTOCOL;
 }
@@ -285,13 +294,15 @@ static int conn_idle(struct conn *c)
 		batch_free(c->batch);
 		c->batch = NULL;
 	}
-	/* While we are stopping, a job that is under way goes on as long as it does not pause. */
+	/* While we are stopping, a job that is under way goes on as long as it does not
+	 * pause. */
 	if (server_is_draining(c->env->server)) {
 		int err = channel_wait(c->channel, DRAIN_PAUSE_MS, -1);
 		return err == -ERR_TIMEOUT ? -ERR_SHUTDOWN : err;
 	}
 	server_conn_busy(c->env->slot, false);
-	int err = channel_wait(c->channel, c->env->config->idle_timeout_ms, c->env->drain_fd);
+	int err = channel_wait(
+		c->channel, c->env->config->idle_timeout_ms, c->env->drain_fd);
 	server_conn_busy(c->env->slot, true);
 	return err == -ERR_INTERRUPTED ? -ERR_SHUTDOWN : err;
 }
@@ -323,7 +334,8 @@ static void conn_farewell(struct conn *c, int err)
 		return;
 	channel_set_deadline(c->channel, clock_now_ms() + FAREWELL_MS);
 	int code = err == -ERR_GARBLED ? -ERR_PROTOCOL : err;
-	if (channel_send_error(c->channel, 0, code, why) == 0 && channel_flush(c->channel) == 0)
+	if (channel_send_error(c->channel, 0, code, why) == 0 &&
+		channel_flush(c->channel) == 0)
 		channel_linger(c->channel, FAREWELL_MS);
 }
 

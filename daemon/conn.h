@@ -23,16 +23,17 @@
 #include "transfer/batch.h"
 #include "transfer/channel.h"
 
-/* What was found for an ASK and offered: kept until the next PUT, which may take it up, or
- * the next ASK. */
+/* What was found for an ASK and offered: kept until the next PUT, which may take it up,
+ * or the next ASK. */
 struct offer {
-	uint32_t id;           /* of the ASK; 0: nothing is on offer */
+	uint32_t id;                /* of the ASK; 0: nothing is on offer */
 	uint8_t key[STAGE_KEY_LEN]; /* of its path and tag */
-	enum offer_kind kind;  /* OFFER_PARTIAL or OFFER_WHOLE */
+	enum offer_kind kind;       /* OFFER_PARTIAL or OFFER_WHOLE */
 	uint64_t offset;
-	struct stage stage;    /* owned: OFFER_PARTIAL */
-	int fd;                /* owned: OFFER_WHOLE, the finished file */
-	struct digest *digest; /* owned: of the first OFFSET bytes; made when first needed */
+	struct stage stage; /* owned: OFFER_PARTIAL */
+	int fd;             /* owned: OFFER_WHOLE, the finished file */
+	struct digest
+		*digest; /* owned: of the first OFFSET bytes; made when first needed */
 };
 
 struct conn {
@@ -41,23 +42,24 @@ struct conn {
 	struct digest *digest;      /* owned */
 	struct dir_cache dirs;
 	struct stage_area area;
-	struct batch *batch;        /* owned; NULL until the first upload */
-	bool batch_sync;            /* what its answers tell */
+	struct batch *batch; /* owned; NULL until the first upload */
+	bool batch_sync;     /* what its answers tell */
 	struct offer offer;
 	struct claim claim;
-	struct walk *walk;          /* owned: the last LIST, while NEXT may follow; or NULL */
-	int walk_base;              /* owned: where it starts; or -1 */
+	struct walk *walk; /* owned: the last LIST, while NEXT may follow; or NULL */
+	int walk_base;     /* owned: where it starts; or -1 */
 	uint8_t run[MSG_RUN_LEN];
 };
 
 typedef int conn_handler_fn(struct conn *c, const struct channel_msg *m);
 
-conn_handler_fn conn_ask, conn_put;                            /* put.c */
-conn_handler_fn conn_get;                                      /* get.c */
-conn_handler_fn conn_list, conn_next;                          /* list.c */
-conn_handler_fn conn_mkdir, conn_link, conn_attr, conn_flush;  /* tree.c */
+conn_handler_fn conn_ask, conn_put;                           /* put.c */
+conn_handler_fn conn_get;                                     /* get.c */
+conn_handler_fn conn_list, conn_next;                         /* list.c */
+conn_handler_fn conn_mkdir, conn_link, conn_attr, conn_flush; /* tree.c */
 
-/* A request that the client has no right to: refused, with what belongs to it passed over. */
+/* A request that the client has no right to: refused, with what belongs to it passed
+ * over. */
 conn_handler_fn conn_get_denied;
 
 /* Releases what an ASK put on offer; the partial stays. */
@@ -67,7 +69,8 @@ void conn_offer_drop(struct conn *c);
 int conn_batch(struct conn *c, bool sync) MUST_CHECK;
 /* Directories that were made on the way to D are flushed with the batch. */
 void conn_note_made(struct conn *c, struct dir *d);
-/* Publishes and answers what is pending; before any answer that does not go through the batch. */
+/* Publishes and answers what is pending; before any answer that does not go through the
+ * batch. */
 int conn_commit(struct conn *c) MUST_CHECK;
 
 /* Answers request ID by ERROR, after all that is pending.  TEXT may be NULL. */

@@ -45,8 +45,8 @@ static int agree_on_offset(struct conn *c, const struct source *source, uint64_t
 	return equal ? 0 : digest_start(c->digest);
 }
 
-static int send_source(struct conn *c, uint32_t id, struct source *source, uint64_t offered,
-	struct conn_event *event)
+static int send_source(struct conn *c, uint32_t id, struct source *source,
+	uint64_t offered, struct conn_event *event)
 {
 	uint64_t offset = 0;
 	int err = agree_on_offset(c, source, offered, &offset);
@@ -95,7 +95,8 @@ int conn_get(struct conn *c, const struct channel_msg *m)
 	if (offered > 0)
 		session_expect_proof(channel_session(c->channel), id);
 	char path[PATH_WIRE_MAX + 1] = "";
-	struct conn_event event = {.op = "get", .path = path, .started_ms = clock_now_ms()};
+	struct conn_event event = {
+		.op = "get", .path = path, .started_ms = clock_now_ms()};
 	struct source source = {.fd = -1};
 	if (err == 0) {
 		conn_path(path, &get.path);

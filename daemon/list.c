@@ -131,10 +131,12 @@ int conn_list(struct conn *c, const struct channel_msg *m)
 	list_end(c);
 	if (list.flags & LIST_SELF)
 		return list_self(c, m->id, path);
-	struct conn_event event = {.op = "list", .path = path, .started_ms = clock_now_ms()};
+	struct conn_event event = {
+		.op = "list", .path = path, .started_ms = clock_now_ms()};
 	c->walk_base = beneath_open(c->env->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	err = c->walk_base < 0 ? c->walk_base
-			       : walk_new(&c->walk, c->walk_base, "", list.flags & LIST_RECURSIVE);
+	err = c->walk_base < 0
+		      ? c->walk_base
+		      : walk_new(&c->walk, c->walk_base, "", list.flags & LIST_RECURSIVE);
 	event.result = err;
 	conn_log(c, &event);
 	if (err < 0) {

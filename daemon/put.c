@@ -38,10 +38,12 @@ struct upload {
 	struct stage stage; /* owned */
 	int whole_fd;       /* owned: the finished file that was offered and taken up */
 	struct claim own_claim;
-	struct claim *claim; /* borrowed: own_claim, or the one of the offer that was taken up */
-	uint8_t key[STAGE_KEY_LEN]; /* of path and tag; when something is offered or kept */
-	bool offered;       /* the offer is for this and is taken up */
-	bool answered;      /* an ERROR was sent; the rest is drained */
+	struct claim *claim; /* borrowed: own_claim, or the one of the offer that was
+				taken up */
+	uint8_t key[STAGE_KEY_LEN]; /* of path and tag; when something is offered or kept
+				     */
+	bool offered;               /* the offer is for this and is taken up */
+	bool answered;              /* an ERROR was sent; the rest is drained */
 	int64_t started_ms;
 };
 
@@ -59,7 +61,8 @@ static int offer_partial(struct conn *c, const struct msg_ask *ask, const char *
 	err = claim_take(c->env->claims, &c->claim, c->offer.key, c->run,
 		channel_fd(c->channel), CLAIM_STALL_MS, CLAIM_WAIT_MS);
 	if (err == 0)
-		err = stage_resume(&c->area, parent, c->offer.key, false, &c->offer.stage);
+		err = stage_resume(
+			&c->area, parent, c->offer.key, false, &c->offer.stage);
 	dir_put(parent);
 	if (err < 0)
 		return err;
@@ -79,7 +82,8 @@ static int offer_whole(struct conn *c, const struct msg_ask *ask, const char *pa
 	int fd = dir_cache_open(&c->dirs, path, true);
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != ask->size) {
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+		(uint64_t)st.st_size != ask->size) {
 		fd_close(fd);
 		return -ERR_NOT_FOUND;
 	}
@@ -110,8 +114,9 @@ static int prove_offer(struct conn *c, uint32_t id)
 	if (err == 0)
 		err = channel_flush(c->channel);
 	if (err == 0)
-		err = prefix_digest(o->digest, o->kind == OFFER_WHOLE ? o->fd : o->stage.fd,
-			o->offset, c->channel);
+		err = prefix_digest(o->digest,
+			o->kind == OFFER_WHOLE ? o->fd : o->stage.fd, o->offset,
+			c->channel);
 	if (err_is_connection(err))
 		return err;
 	o->id = id;
@@ -123,7 +128,8 @@ static int prove_offer(struct conn *c, uint32_t id)
 	return err < 0 ? err : prefix_send_proof(c->channel, id, o->digest);
 }
 
-static int answer_ask(struct conn *c, uint32_t id, const struct msg_ask *ask, const char *path)
+static int answer_ask(
+	struct conn *c, uint32_t id, const struct msg_ask *ask, const char *path)
 {
 	struct stat st;
 	int err = beneath_lstat(c->env->root_fd, path, &st);
@@ -156,7 +162,8 @@ int conn_ask(struct conn *c, const struct channel_msg *m)
 	conn_path(path, &ask.path);
 	conn_offer_drop(c);
 	err = prefix_key(c->offer.key, "", path, ask.tag, MSG_TAG_LEN);
-	return err < 0 ? conn_refuse(c, m->id, err, NULL) : answer_ask(c, m->id, &ask, path);
+	return err < 0 ? conn_refuse(c, m->id, err, NULL)
+		       : answer_ask(c, m->id, &ask, path);
 }
 
 /* -- PUT: before the data ------------------------------------------------ */
@@ -174,8 +181,8 @@ static bool offer_fits(const struct offer *o, const struct msg_file *file)
 	return file->offset == o->offset || file->offset == 0;
 }
 
-/* Finds out whether this is what was offered, by its id, name and tag.  An offer for anything
- * else is over. */
+/* Finds out whether this is what was offered, by its id, name and tag.  An offer for
+ * anything else is over. */
 static int upload_match_offer(struct upload *u)
 {
 	struct offer *o = &u->conn->offer;
@@ -183,7 +190,8 @@ static int upload_match_offer(struct upload *u)
 	if (o->id == u->id || (u->put.flags & PUT_RESUMABLE))
 		err = prefix_key(u->key, "", u->path, u->put.tag, MSG_TAG_LEN);
 	u->offered = err == 0 && o->id == u->id &&
-		     memcmp(o->key, u->key, STAGE_KEY_LEN) == 0 && offer_fits(o, &u->file);
+		     memcmp(o->key, u->key, STAGE_KEY_LEN) == 0 &&
+		     offer_fits(o, &u->file);
 	if (!u->offered && o->id != 0)
 		conn_offer_drop(u->conn);
 	return !u->offered && u->file.offset != 0 ? -ERR_PROTOCOL : err;
@@ -208,12 +216,13 @@ static int upload_precheck(const struct upload *u, char *text, size_t cap)
 	if (!is_large(&u->file) || u->file.size == MSG_SIZE_UNKNOWN ||
 		fstatvfs(u->parent->fd, &fs) < 0)
 		return 0;
-	uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize, need = u->file.size - u->file.offset;
+	uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize,
+		 need = u->file.size - u->file.offset;
 	if (need <= room)
 		return 0;
 	char needs[TEXT_SIZE_MAX], has[TEXT_SIZE_MAX];
-	snprintf(text, cap, "the disk is full (needs %s, has %s)", text_format_size(needs, need),
-		text_format_size(has, room));
+	snprintf(text, cap, "the disk is full (needs %s, has %s)",
+		text_format_size(needs, need), text_format_size(has, room));
 	return -ERR_NO_SPACE;
 }
 
@@ -238,8 +247,8 @@ static void upload_take_offer(struct upload *u)
 static int upload_open_resumable(struct upload *u)
 {
 	struct conn *c = u->conn;
-	int err = claim_take(c->env->claims, u->claim, u->key, c->run, channel_fd(c->channel),
-		CLAIM_STALL_MS, CLAIM_WAIT_MS);
+	int err = claim_take(c->env->claims, u->claim, u->key, c->run,
+		channel_fd(c->channel), CLAIM_STALL_MS, CLAIM_WAIT_MS);
 	if (err == 0)
 		err = stage_resume(&c->area, u->parent, u->key, true, &u->stage);
 	if (err == -ERR_BUSY)
@@ -257,7 +266,8 @@ static int upload_open_stage(struct upload *u)
 		err = upload_open_resumable(u);
 	else
 		err = stage_create(&c->area, u->parent, &u->stage);
-	if (err == 0 && u->stage.resumable && ftruncate(u->stage.fd, (off_t)u->file.offset) < 0)
+	if (err == 0 && u->stage.resumable &&
+		ftruncate(u->stage.fd, (off_t)u->file.offset) < 0)
 		err = -err_from_errno(errno);
 	if (err == 0 && u->file.offset == 0)
 		err = digest_start(c->digest);
@@ -279,7 +289,8 @@ static int upload_open(struct upload *u, char *text, size_t cap)
 		err = dir_cache_parent(&c->dirs, u->path, parents, &u->parent, &u->leaf);
 	if (err < 0)
 		return err;
-	/* Now: they stay when this fails, and the next to come here does not know them as new. */
+	/* Now: they stay when this fails, and the next to come here does not know them as
+	 * new. */
 	conn_note_made(c, u->parent);
 	err = upload_precheck(u, text, cap);
 	if (err == 0)
@@ -302,13 +313,14 @@ static int upload_failed(void *ctx, int err)
 {
 	struct upload *u = ctx;
 	u->answered = true;
-	conn_log(u->conn, &(struct conn_event){
-				  .op = "put",
-				  .path = u->path,
-				  .bytes = u->file.size == MSG_SIZE_UNKNOWN ? 0 : u->file.size,
-				  .started_ms = u->started_ms,
-				  .result = err,
-			  });
+	conn_log(u->conn,
+		&(struct conn_event){
+			.op = "put",
+			.path = u->path,
+			.bytes = u->file.size == MSG_SIZE_UNKNOWN ? 0 : u->file.size,
+			.started_ms = u->started_ms,
+			.result = err,
+		});
 	int failed = conn_refuse(u->conn, u->id, err, NULL);
 	return failed < 0 ? failed : channel_flush(u->conn->channel);
 }
@@ -320,7 +332,8 @@ static int upload_set_attr(const struct upload *u)
 	if (whole && (u->put.flags & PUT_NO_CLOBBER))
 		return 0;
 	return attr_set_received(whole ? u->whole_fd : u->stage.fd, &u->file,
-		u->put.flags & PUT_PRESERVE, u->conn->env->umask, !whole && !u->stage.resumable);
+		u->put.flags & PUT_PRESERVE, u->conn->env->umask,
+		!whole && !u->stage.resumable);
 }
 
 static int upload_publish(struct upload *u, const struct received *got)
@@ -340,8 +353,8 @@ static int upload_publish(struct upload *u, const struct received *got)
 		return batch_add_result(c->batch, &tag, err);
 	if (u->whole_fd >= 0)
 		return batch_add_made(c->batch, &tag, u->parent, fd_take(&u->whole_fd));
-	return batch_add_stage(c->batch, &tag, &u->stage, u->parent,
-		u->put.flags & PUT_NO_CLOBBER);
+	return batch_add_stage(
+		c->batch, &tag, &u->stage, u->parent, u->put.flags & PUT_NO_CLOBBER);
 }
 
 /* What is left of an upload that broke off: its verified beginning, or nothing. */
@@ -378,13 +391,15 @@ static int upload_receive(struct upload *u)
 	return conn_refuse(c, u->id, err, NULL);
 }
 
-/* Refuses before any data was looked at, and lets it pass.  A small file is refused in its
- * turn with the batch, so that many of them do not make many small batches. */
+/* Refuses before any data was looked at, and lets it pass.  A small file is refused in
+ * its turn with the batch, so that many of them do not make many small batches. */
 static int upload_refuse(struct upload *u, int err, const char *text)
 {
 	struct conn *c = u->conn;
-	struct batch_tag tag = {
-		.id = u->id, .path = u->path, .is_file = true, .started_ms = u->started_ms};
+	struct batch_tag tag = {.id = u->id,
+		.path = u->path,
+		.is_file = true,
+		.started_ms = u->started_ms};
 	int failed;
 	if (c->batch && !is_large(&u->file)) {
 		failed = batch_add_result(c->batch, &tag, err);

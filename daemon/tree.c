@@ -13,7 +13,8 @@
 
 static struct batch_tag tag_of(const struct channel_msg *m, const char *path)
 {
-	return (struct batch_tag){.id = m->id, .path = path, .started_ms = clock_now_ms()};
+	return (struct batch_tag){
+		.id = m->id, .path = path, .started_ms = clock_now_ms()};
 }
 
 /* The batch as it is: the request does not say whether it is to be flushed. */
@@ -63,7 +64,8 @@ int conn_mkdir(struct conn *c, const struct channel_msg *m)
 		err = any_batch(c);
 	}
 	struct batch_tag tag = tag_of(m, path);
-	err = err < 0 ? fail(c, m, path, err) : batch_add_made(c->batch, &tag, parent, -1);
+	err = err < 0 ? fail(c, m, path, err)
+		      : batch_add_made(c->batch, &tag, parent, -1);
 	dir_put(parent);
 	return err;
 }
@@ -102,8 +104,8 @@ int conn_attr(struct conn *c, const struct channel_msg *m)
 	if (err < 0)
 		return fail(c, m, path, err);
 	conn_path(path, &attr.path);
-	/* The mode of a directory that exists is not for those who may only create, and that of
-	 * the root for nobody. */
+	/* The mode of a directory that exists is not for those who may only create, and
+	 * that of the root for nobody. */
 	if (!*path || !(channel_session(c->channel)->rights & RIGHT_WRITE))
 		return fail(c, m, path, -ERR_DENIED);
 	int fd = beneath_open(c->env->root_fd, path, O_RDONLY | O_DIRECTORY, 0);

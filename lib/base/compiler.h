@@ -4,7 +4,7 @@
 #define SOCKD_BASE_COMPILER_H
 
 /* The result is an error code or a count and must be looked at. */
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Runs FN(&variable) when the variable leaves its scope. */

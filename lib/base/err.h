@@ -50,8 +50,8 @@ enum err {
 	ERR_AGAIN = 262,       /* nothing to be had without waiting */
 };
 
-/* The code (positive) for an errno value of a file or of this machine, ERR_IO for one we do
- * not know.  Never one of a connection: a network file system can lose its own. */
+/* The code (positive) for an errno value of a file or of this machine, ERR_IO for one we
+ * do not know.  Never one of a connection: a network file system can lose its own. */
 int err_from_errno(int errnum);
 
 /* The same for a socket's: ERR_CLOSED, unless time or memory ran out. */

@@ -10,7 +10,7 @@
 #include "base/compiler.h"
 
 /* Longest text that text_escape makes of LEN bytes, with its NUL. */
-#define TEXT_ESCAPED_MAX(len) ((len) * 4 + 1)
+#define TEXT_ESCAPED_MAX(len) ((len)*4 + 1)
 
 /*
  * Writes LEN bytes into OUT so that they are safe on a terminal and in a log

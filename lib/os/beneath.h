@@ -51,8 +51,9 @@ struct dir {
 struct dir *dir_get(struct dir *d);
 void dir_put(struct dir *d); /* NULL is fine */
 
-/* Makes the directory PATH below ROOT, which stands in D, with MODE but open to us whatever that
- * is; or finds one there, also by a link.  1 when it was made, 0 when it was there, -ERR_…. */
+/* Makes the directory PATH below ROOT, which stands in D, with MODE but open to us
+ * whatever that is; or finds one there, also by a link.  1 when it was made, 0 when it
+ * was there, -ERR_…. */
 int dir_make(const struct dir *d, int root, const char *path, mode_t mode) MUST_CHECK;
 
 /*

@@ -13,12 +13,12 @@
 #include "os/fd.h"
 
 /* As path_resolution(7) has it. */
-#define LINKS_MAX 40
+#define LINKS_MAX  40
 #define STEP_FLAGS (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 struct resolver {
-	int top;      /* borrowed */
-	int at;       /* owned: the directory DONE; -1 for TOP itself */
+	int top; /* borrowed */
+	int at;  /* owned: the directory DONE; -1 for TOP itself */
 	unsigned links;
 	char done[PATH_WIRE_MAX + 1]; /* resolved so far: without links, "." and ".." */
 	char todo[PATH_WIRE_MAX + 1];
@@ -30,7 +30,8 @@ static int resolver_dir(const struct resolver *r)
 }
 
 /* The next component that means something; false at the end. */
-static bool resolver_next(struct resolver *r, char name[PATH_COMPONENT_MAX + 1], int *err_out)
+static bool resolver_next(
+	struct resolver *r, char name[PATH_COMPONENT_MAX + 1], int *err_out)
 {
 	for (;;) {
 		size_t skip = strspn(r->todo, "/"), len = strcspn(r->todo + skip, "/");

@@ -16,7 +16,7 @@
 
 #include "base/compiler.h"
 
-/* Opens PATH ("" is DIR itself) beneath DIR with FLAGS (O_CLOEXEC is added) and MODE.  The
+/* Opens PATH ("" is DIR itself) beneath DIR with FLAGS (O_CLOEXEC is added) and MODE. The
  * descriptor or -ERR_…; -ERR_ESCAPE also for more links than the kernel would follow. */
 int resolve_open(int dir, const char *path, int flags, mode_t mode) MUST_CHECK;
 

@@ -26,7 +26,8 @@ int attr_set(int fd, uint32_t mode, const struct msg_time *mtime)
 	return err < 0 ? err : set_mtime(fd, mtime);
 }
 
-int attr_set_received(int fd, const struct msg_file *file, bool preserve, mode_t mask, bool fresh)
+int attr_set_received(
+	int fd, const struct msg_file *file, bool preserve, mode_t mask, bool fresh)
 {
 	uint32_t mode = preserve ? file->mode : file->mode & ~mask;
 	bool as_made = fresh && mode == (0666 & ~mask);

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,24 +35,26 @@ struct item {
 	enum item_kind kind;
 	int result;
 	struct batch_tag tag; /* tag.path stands in names */
-	struct stage stage; /* owned; ITEM_STAGE */
-	int fd;             /* owned, or -1; ITEM_MADE, ITEM_ATTR */
-	struct dir *dir;    /* owned reference, or NULL */
+	struct stage stage;   /* owned; ITEM_STAGE */
+	int fd;               /* owned, or -1; ITEM_MADE, ITEM_ATTR */
+	struct dir *dir;      /* owned reference, or NULL */
 	bool no_clobber;
-	uint32_t mode;      /* ITEM_ATTR */
+	uint32_t mode; /* ITEM_ATTR */
 	struct msg_time mtime;
 };
 
 struct batch {
-	int fs_fd; /* owned: syncfs tells each open file of errors once, so it is ours alone */
+	int fs_fd; /* owned: syncfs tells each open file of errors once, so it is ours
+		      alone */
 	bool sync;
+	bool can_share; /* syncfs reaches the disk */
 	batch_done_fn *done;
 	void *ctx;
 	batch_beat_fn *beat; /* or NULL */
 	void *beat_ctx;
 	sem_t worked; /* posted by the thread of a commit when it is through */
 	size_t count;
-	size_t fds;    /* descriptors held by the items */
+	size_t fds; /* descriptors held by the items */
 	uint64_t bytes;
 	size_t names_len;
 	struct dir *dirs[DIRS_MAX]; /* owned references: entries changed */
@@ -59,6 +63,13 @@ struct batch {
 	struct item items[BATCH_MAX];
 	char names[NAMES_CAP];
 };
+
+/* A FUSE server (sshfs, GlusterFS) is not told of a syncfs, only of each fsync. */
+static bool syncfs_reaches_disk(int fd)
+{
+	struct statfs fs;
+	return fstatfs(fd, &fs) == 0 && fs.f_type != FUSE_SUPER_MAGIC;
+}
 
 int batch_new(struct batch **out, int root, bool sync, batch_done_fn *done, void *ctx)
 {
@@ -73,6 +84,7 @@ int batch_new(struct batch **out, int root, bool sync, batch_done_fn *done, void
 		return err;
 	}
 	sem_init(&b->worked, 0, 0);
+	b->can_share = syncfs_reaches_disk(b->fs_fd);
 	b->sync = sync;
 	b->done = done;
 	b->ctx = ctx;
@@ -143,7 +155,9 @@ static int flush_fd(int fd)
 /* The descriptor through which an item's data can be flushed, or -1. */
 static int item_data_fd(const struct item *it)
 {
-	return it->kind == ITEM_STAGE ? it->stage.fd : it->kind == ITEM_MADE ? it->fd : -1;
+	return it->kind == ITEM_STAGE  ? it->stage.fd
+	       : it->kind == ITEM_MADE ? it->fd
+				       : -1;
 }
 
 /* Whether the syncfs of the area's file system reaches the data of an item. */
@@ -152,7 +166,8 @@ static bool item_is_in_area(const struct item *it)
 	return it->kind == ITEM_STAGE && !it->stage.own_dir;
 }
 
-/* Without a descriptor there is only syncfs, and then that is enough for all in the area. */
+/* Without a descriptor there is only syncfs, and then that is enough for all in the area.
+ */
 static bool batch_needs_syncfs(const struct batch *b)
 {
 	for (size_t i = 0; i < b->count; i++)
@@ -182,8 +197,8 @@ static void batch_publish(struct batch *b)
 		if (it->result != 0)
 			continue;
 		if (it->kind == ITEM_STAGE)
-			it->result = stage_publish(&it->stage, it->dir->fd, path_leaf(it->tag.path),
-				it->no_clobber);
+			it->result = stage_publish(&it->stage, it->dir->fd,
+				path_leaf(it->tag.path), it->no_clobber);
 		else if (it->kind == ITEM_ATTR)
 			it->result = attr_set(it->fd, it->mode, &it->mtime);
 	}
@@ -201,8 +216,8 @@ static void batch_fail_dir(struct batch *b, const struct dir *d, int err)
 static int batch_flush_dir(const struct batch *b, int fd, bool shared, int shared_result)
 {
 	struct stat ours, its;
-	if (shared && fstat(b->fs_fd, &ours) == 0 && fstat(fd, &its) == 0 &&
-		ours.st_dev == its.st_dev)
+	if (shared && b->can_share && fstat(b->fs_fd, &ours) == 0 &&
+		fstat(fd, &its) == 0 && ours.st_dev == its.st_dev)
 		return shared_result;
 	return flush_fd(fd);
 }
@@ -213,7 +228,7 @@ static bool batch_shares_dirs(const struct batch *b)
 	size_t count = b->dir_count;
 	for (size_t i = 0; i < b->count; i++)
 		count += b->items[i].kind == ITEM_ATTR;
-	return b->made_dirs || count > FSYNC_MAX;
+	return b->made_dirs || (b->can_share && count > FSYNC_MAX);
 }
 
 static void batch_flush_dirs(struct batch *b)
@@ -249,8 +264,8 @@ static void *batch_work_apart(void *arg)
 	return NULL;
 }
 
-/* Until THREAD has ended; the beat is ours meanwhile.  Not with pthread_clockjoin_np, which
- * ThreadSanitizer does not know. */
+/* Until THREAD has ended; the beat is ours meanwhile.  Not with pthread_clockjoin_np,
+ * which ThreadSanitizer does not know. */
 static void batch_wait(struct batch *b, pthread_t thread)
 {
 	struct timespec end;
@@ -265,8 +280,8 @@ static void batch_wait(struct batch *b, pthread_t thread)
 	pthread_join(thread, NULL);
 }
 
-/* The work of a commit; where it may take long, on a thread of its own, so that the peer can be
- * told that we are alive. */
+/* The work of a commit; where it may take long, on a thread of its own, so that the peer
+ * can be told that we are alive. */
 static void batch_run(struct batch *b)
 {
 	pthread_t thread;
@@ -308,8 +323,8 @@ static void batch_mark_dir(struct batch *b, struct dir *d)
 
 /* The next free item, for an entry of DIR (or NULL).  The batch is committed before when
  * there is no room for it. */
-static int batch_next(struct batch *b, const struct batch_tag *tag, struct dir *dir,
-	struct item **out)
+static int batch_next(
+	struct batch *b, const struct batch_tag *tag, struct dir *dir, struct item **out)
 {
 	int err = 0;
 	size_t path_len = strlen(tag->path) + 1;
@@ -318,7 +333,8 @@ static int batch_next(struct batch *b, const struct batch_tag *tag, struct dir *
 	if (err < 0)
 		return err;
 	struct item *it = &b->items[b->count];
-	*it = (struct item){.kind = ITEM_RESULT, .tag = *tag, .stage = STAGE_NONE, .fd = -1};
+	*it = (struct item){
+		.kind = ITEM_RESULT, .tag = *tag, .stage = STAGE_NONE, .fd = -1};
 	it->dir = dir ? dir_get(dir) : NULL;
 	it->tag.path = memcpy(b->names + b->names_len, tag->path, path_len);
 	b->names_len += path_len;
@@ -354,9 +370,11 @@ int batch_add_stage(struct batch *b, const struct batch_tag *tag, struct stage *
 	it->stage = *stage;
 	*stage = STAGE_NONE;
 	it->no_clobber = no_clobber;
-	/* syncfs covers the file system of the area alone; the descriptor of a resumable stage
-	 * holds the lock that keeps others from writing to it before it has its name. */
-	if (b->fds >= FSYNC_MAX && !it->stage.own_dir && !it->stage.resumable)
+	/* syncfs covers the file system of the area alone; the descriptor of a resumable
+	 * stage holds the lock that keeps others from writing to it before it has its
+	 * name. */
+	if (b->can_share && b->fds >= FSYNC_MAX && !it->stage.own_dir &&
+		!it->stage.resumable)
 		stage_close(&it->stage);
 	return batch_added(b, it);
 }

@@ -44,15 +44,16 @@ struct batch_tag {
 	uint8_t digest[DIGEST_LEN];
 };
 
-/* RESULT: 0, published and as durable as the batch; or -ERR_…, and the name is as before, except
- * when only the flush of its directory failed. */
+/* RESULT: 0, published and as durable as the batch; or -ERR_…, and the name is as before,
+ * except when only the flush of its directory failed. */
 typedef int batch_done_fn(void *ctx, const struct batch_tag *tag, int result);
 
 /* ROOT: the directory that the stage area belongs to; borrowed for the call. */
-int batch_new(struct batch **out, int root, bool sync, batch_done_fn *done, void *ctx) MUST_CHECK;
+int batch_new(struct batch **out, int root, bool sync, batch_done_fn *done,
+	void *ctx) MUST_CHECK;
 /*
- * BEAT is called about once a second while a commit waits for the disk, which may take longer
- * than a peer waits in silence.
+ * BEAT is called about once a second while a commit waits for the disk, which may take
+ * longer than a peer waits in silence.
  */
 typedef void batch_beat_fn(void *ctx);
 void batch_on_beat(struct batch *b, batch_beat_fn *beat, void *ctx);
@@ -63,14 +64,17 @@ bool batch_is_empty(const struct batch *b);
 /* Changes what durability is asked for; commits first when that is needed. */
 int batch_set_sync(struct batch *b, bool sync) MUST_CHECK;
 
-/* All of these return 0, or the first error of the done function, which ends the connection. */
+/* All of these return 0, or the first error of the done function, which ends the
+ * connection. */
 
-/* Takes the stage over, to be published in PARENT under the last component of TAG->path. */
+/* Takes the stage over, to be published in PARENT under the last component of TAG->path.
+ */
 int batch_add_stage(struct batch *b, const struct batch_tag *tag, struct stage *stage,
 	struct dir *parent, bool no_clobber) MUST_CHECK;
-/* Something that is already in place and only has to be on disk: DIR (may be NULL) is the directory whose
- * entry changed; FD (owned, or -1) a file to flush. */
-int batch_add_made(struct batch *b, const struct batch_tag *tag, struct dir *dir, int fd) MUST_CHECK;
+/* Something that is already in place and only has to be on disk: DIR (may be NULL) is the
+ * directory whose entry changed; FD (owned, or -1) a file to flush. */
+int batch_add_made(
+	struct batch *b, const struct batch_tag *tag, struct dir *dir, int fd) MUST_CHECK;
 /* Mode and times for the directory FD (owned), after all names before it are in place. */
 int batch_add_attr(struct batch *b, const struct batch_tag *tag, int fd, uint32_t mode,
 	const struct msg_time *mtime) MUST_CHECK;

@@ -28,7 +28,7 @@
 #define RELAX_AFTER_MS 1000
 
 struct channel {
-	int fd; /* owned */
+	int fd;    /* owned */
 	int error; /* sticky: the connection has failed */
 	struct session session;
 	struct channel_limits limits;
@@ -57,8 +57,8 @@ struct channel {
 	char breach[64];
 };
 
-int channel_new(struct channel **out, int fd, enum role role,
-	const struct channel_limits *limits)
+int channel_new(
+	struct channel **out, int fd, enum role role, const struct channel_limits *limits)
 {
 	struct channel *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -262,7 +262,8 @@ static int channel_make_room(struct channel *c, size_t need)
 	return 0;
 }
 
-/* One recv(2) without waiting: the count, -ERR_AGAIN, or what is to end the connection. */
+/* One recv(2) without waiting: the count, -ERR_AGAIN, or what is to end the connection.
+ */
 static ssize_t channel_receive(struct channel *c)
 {
 	ssize_t allowed = channel_allowance(c, IN_CAP - c->in_end);
@@ -300,7 +301,8 @@ static int channel_fill(struct channel *c, size_t need, bool wait)
 			return -ERR_AGAIN;
 		err = channel_flush(c);
 		short got = 0;
-		/* The flush may have taken in what we wait for, and the peer waits for us. */
+		/* The flush may have taken in what we wait for, and the peer waits for
+		 * us. */
 		if (err == 0 && c->in_end - c->in_pos < need)
 			err = channel_poll_socket(c, POLLIN, &got);
 		if (err < 0)
@@ -414,8 +416,9 @@ static int channel_read_any(struct channel *c, struct channel_msg *out, bool wai
 			return err;
 		err = session_admit(&c->session, out->type, out->id);
 		if (err == -ERR_PROTOCOL)
-			snprintf(c->breach, sizeof(c->breach), "%s may not come in state %s",
-				msg_name(out->type), session_state_name(c->session.state));
+			snprintf(c->breach, sizeof(c->breach),
+				"%s may not come in state %s", msg_name(out->type),
+				session_state_name(c->session.state));
 		if (err < 0)
 			return err;
 		if (out->type == MSG_ERROR && out->id == 0)
@@ -657,7 +660,8 @@ void channel_linger(struct channel *c, int ms)
 	if (shutdown(c->fd, SHUT_WR) < 0)
 		return;
 	while (poll(&p, 1, clock_poll_ms(end, clock_now_ms())) > 0)
-		if (recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT) <= 0 || clock_now_ms() >= end)
+		if (recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT) <= 0 ||
+			clock_now_ms() >= end)
 			return;
 }
 

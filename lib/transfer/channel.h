@@ -28,11 +28,11 @@
 struct channel;
 
 struct channel_limits {
-	uint32_t chunk_size;   /* largest DATA either way */
-	int timeout_ms;        /* without a byte of progress; -1 for none */
-	uint32_t min_rate;     /* bytes per second over a timeout while a transfer
-				* runs and we wait for the peer; 0 for none */
-	int stop_fd;           /* borrowed; readable: -ERR_INTERRUPTED; or -1 */
+	uint32_t chunk_size; /* largest DATA either way */
+	int timeout_ms;      /* without a byte of progress; -1 for none */
+	uint32_t min_rate;   /* bytes per second over a timeout while a transfer
+			      * runs and we wait for the peer; 0 for none */
+	int stop_fd;         /* borrowed; readable: -ERR_INTERRUPTED; or -1 */
 };
 
 /* A received frame: the header, and the payload unless it is DATA. */
@@ -77,8 +77,8 @@ void channel_on_readable(struct channel *c, channel_readable_fn *fn, void *ctx);
 
 /* -- Reading ------------------------------------------------------------ */
 
-/* Writes our preface, and reads the peer's: the client writes first, the server reads first.
- * -ERR_VERSION, -ERR_PROTOCOL, or a failed connection. */
+/* Writes our preface, and reads the peer's: the client writes first, the server reads
+ * first. -ERR_VERSION, -ERR_PROTOCOL, or a failed connection. */
 int channel_send_preface(struct channel *c) MUST_CHECK;
 int channel_read_preface(struct channel *c) MUST_CHECK;
 
@@ -90,11 +90,12 @@ int channel_read_preface(struct channel *c) MUST_CHECK;
  */
 int channel_read(struct channel *c, struct channel_msg *out) MUST_CHECK;
 
-/* The same without waiting: -ERR_AGAIN when no whole frame is there (for DATA: no header). */
+/* The same without waiting: -ERR_AGAIN when no whole frame is there (for DATA: no
+ * header). */
 int channel_try_read(struct channel *c, struct channel_msg *out) MUST_CHECK;
 
-/* After channel_read gave DATA: the next piece of its payload, at least one byte unless it
- * is used up (0).  The count or -ERR_…. */
+/* After channel_read gave DATA: the next piece of its payload, at least one byte unless
+ * it is used up (0).  The count or -ERR_…. */
 ssize_t channel_read_data(struct channel *c, const uint8_t **out) MUST_CHECK;
 
 /* Reads and forgets the rest of the file under way, to its END or ABORT. */
@@ -129,24 +130,26 @@ void channel_begin(struct channel *c, struct wcur *w);
 int channel_end(struct channel *c, struct wcur *w, uint8_t type, uint32_t id) MUST_CHECK;
 
 /* Room for a DATA frame of up to LEN bytes (at most the chunk size), to be filled by the
- * caller and sent with channel_commit_data, which may be given less.  NULL on failure: see
- * channel_error. */
+ * caller and sent with channel_commit_data, which may be given less.  NULL on failure:
+ * see channel_error. */
 uint8_t *channel_reserve_data(struct channel *c, size_t len);
 int channel_commit_data(struct channel *c, uint32_t id, size_t len) MUST_CHECK;
 int channel_error(const struct channel *c);
 
 int channel_flush(struct channel *c) MUST_CHECK;
-/* Looks, without waiting, whether the peer has sent something, and calls the readable hook if so. */
+/* Looks, without waiting, whether the peer has sent something, and calls the readable
+ * hook if so. */
 int channel_poll(struct channel *c) MUST_CHECK;
 
 /* ERROR: TEXT may be NULL for the code's own text; cut at MSG_TEXT_MAX. */
-int channel_send_error(struct channel *c, uint32_t id, int code, const char *text) MUST_CHECK;
+int channel_send_error(
+	struct channel *c, uint32_t id, int code, const char *text) MUST_CHECK;
 /* NOTE: we are at work, DONE bytes so far; sent at once. */
 int channel_send_note(struct channel *c, uint64_t done) MUST_CHECK;
 int channel_send_empty(struct channel *c, uint8_t type, uint32_t id) MUST_CHECK;
 
-/* The last act after an ERROR: ends our side and lets what still comes pass for MS at the most,
- * because closing on unread input would destroy the ERROR on its way. */
+/* The last act after an ERROR: ends our side and lets what still comes pass for MS at the
+ * most, because closing on unread input would destroy the ERROR on its way. */
 void channel_linger(struct channel *c, int ms);
 
 /* Gives the buffers back when nothing is in them. */

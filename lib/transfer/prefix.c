@@ -37,8 +37,8 @@ uint64_t prefix_usable(uint64_t have, uint64_t size)
 }
 
 /* One read(2) of the prefix into the digest; the count, 0 at the end of the file. */
-static ssize_t digest_piece(struct digest *digest, int fd, uint8_t *buf, uint64_t pos,
-	uint64_t len)
+static ssize_t digest_piece(
+	struct digest *digest, int fd, uint8_t *buf, uint64_t pos, uint64_t len)
 {
 	ssize_t n;
 	do

@@ -11,12 +11,12 @@
 
 /* The state of one reception. */
 struct reception {
-	const struct receiver *r;     /* borrowed */
-	const struct msg_file *file;  /* borrowed */
-	struct received *out;         /* borrowed */
-	uint64_t pos;   /* bytes of the file so far */
-	int failed;     /* -ERR_…: this file cannot succeed; we only drain */
-	bool ended;     /* END or ABORT has come */
+	const struct receiver *r;    /* borrowed */
+	const struct msg_file *file; /* borrowed */
+	struct received *out;        /* borrowed */
+	uint64_t pos;                /* bytes of the file so far */
+	int failed; /* -ERR_…: this file cannot succeed; we only drain */
+	bool ended; /* END or ABORT has come */
 };
 
 /* Marks the file as failed and tells whoever wants to know.  Nonzero: leave. */
@@ -91,8 +91,8 @@ static int reception_check(struct reception *rc, const struct channel_msg *m)
 		return reception_fail(rc, err);
 	/* Only starts the writing; a failure shows at the fsync. */
 	if (rc->r->write_behind)
-		sync_file_range(rc->r->fd, (off_t)rc->out->good, (off_t)(rc->pos - rc->out->good),
-			SYNC_FILE_RANGE_WRITE);
+		sync_file_range(rc->r->fd, (off_t)rc->out->good,
+			(off_t)(rc->pos - rc->out->good), SYNC_FILE_RANGE_WRITE);
 	rc->out->good = rc->pos;
 	return 0;
 }
@@ -149,8 +149,8 @@ static int reception_step(struct reception *rc, const struct channel_msg *m)
 	}
 }
 
-int receiver_receive(const struct receiver *r, const struct msg_file *file,
-	struct received *out)
+int receiver_receive(
+	const struct receiver *r, const struct msg_file *file, struct received *out)
 {
 	*out = (struct received){.good = file->offset};
 	struct reception rc = {.r = r, .file = file, .out = out, .pos = file->offset};

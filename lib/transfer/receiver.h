@@ -28,22 +28,23 @@ struct receiver {
 	 */
 	int (*failed)(void *ctx, int err);
 	void *ctx;
-	const uint8_t *expected; /* DIGEST_LEN bytes that the digest must equal, or NULL */
+	const uint8_t
+		*expected; /* DIGEST_LEN bytes that the digest must equal, or NULL */
 };
 
 struct received {
-	uint64_t size;  /* bytes of the file, from its beginning */
-	uint64_t good;  /* the first so many bytes are verified, written to fd or not */
+	uint64_t size; /* bytes of the file, from its beginning */
+	uint64_t good; /* the first so many bytes are verified, written to fd or not */
 	uint8_t digest[DIGEST_LEN];
-	int aborted;    /* the code with which the sender gave up, or 0 */
+	int aborted; /* the code with which the sender gave up, or 0 */
 };
 
 /*
  * Receives what follows FILE (already read as *FILE).  *OUT is filled in
  * every case.  0: the whole file is in FD, and its digest is the sender's.
- * A file's own failure (-ERR_NO_SPACE, -ERR_MISMATCH, -ERR_ABORTED …): the connection goes
- * on.  err_is_connection(): it does not, and FD holds the bytes that arrived, of which the
- * first OUT->good are verified.
+ * A file's own failure (-ERR_NO_SPACE, -ERR_MISMATCH, -ERR_ABORTED …): the connection
+ * goes on.  err_is_connection(): it does not, and FD holds the bytes that arrived, of
+ * which the first OUT->good are verified.
  */
 int receiver_receive(const struct receiver *r, const struct msg_file *file,
 	struct received *out) MUST_CHECK;

@@ -23,8 +23,8 @@ int sender_abort(struct channel *c, uint32_t id, int code)
 	return channel_end(c, &w, MSG_ABORT, id);
 }
 
-static int send_file(const struct sender *s, uint32_t id, const struct source *source,
-	uint64_t offset)
+static int send_file(
+	const struct sender *s, uint32_t id, const struct source *source, uint64_t offset)
 {
 	struct msg_file m = {
 		.size = source->size,
@@ -38,8 +38,8 @@ static int send_file(const struct sender *s, uint32_t id, const struct source *s
 	return channel_end(s->channel, &w, MSG_FILE, id);
 }
 
-static int send_check(const struct sender *s, uint8_t type, uint32_t id,
-	const struct msg_check *m)
+static int send_check(
+	const struct sender *s, uint8_t type, uint32_t id, const struct msg_check *m)
 {
 	struct wcur w;
 	channel_begin(s->channel, &w);
@@ -55,8 +55,8 @@ struct step {
 };
 
 /* Reads, hashes and sends the chunk at POS. */
-static struct step send_chunk(const struct sender *s, uint32_t id, struct source *source,
-	uint64_t pos)
+static struct step send_chunk(
+	const struct sender *s, uint32_t id, struct source *source, uint64_t pos)
 {
 	/* No chunk crosses a checkpoint, wherever a resume began. */
 	size_t len = CHECKPOINT_INTERVAL - (size_t)(pos % CHECKPOINT_INTERVAL);
@@ -115,8 +115,8 @@ static struct step send_data(const struct sender *s, uint32_t id, struct source 
 	}
 }
 
-int sender_send(const struct sender *s, uint32_t id, struct source *source, uint64_t offset,
-	struct sent *out)
+int sender_send(const struct sender *s, uint32_t id, struct source *source,
+	uint64_t offset, struct sent *out)
 {
 	struct msg_check end = {0};
 	int err = send_file(s, id, source, offset);
@@ -129,7 +129,8 @@ int sender_send(const struct sender *s, uint32_t id, struct source *source, uint
 		step.failed = digest_finish(s->digest, end.digest);
 	if (step.failed == 0 && source_has_changed(source))
 		step.failed = -ERR_CHANGED;
-	if (step.failed == 0 && s->expected && memcmp(end.digest, s->expected, DIGEST_LEN) != 0)
+	if (step.failed == 0 && s->expected &&
+		memcmp(end.digest, s->expected, DIGEST_LEN) != 0)
 		step.failed = -ERR_MISMATCH;
 	if (step.failed) {
 		err = sender_abort(s->channel, id, step.failed);

@@ -25,7 +25,8 @@ struct sender {
 	/* Optional: asked once a chunk; nonzero (-ERR_…) gives this file up. */
 	int (*interrupt)(void *ctx);
 	void *ctx;
-	const uint8_t *expected; /* DIGEST_LEN bytes that the digest must equal, or NULL */
+	const uint8_t
+		*expected; /* DIGEST_LEN bytes that the digest must equal, or NULL */
 };
 
 struct sent {
@@ -39,8 +40,8 @@ struct sent {
  * and what interrupt returned, after the peer has been told by ABORT and the connection
  * goes on.
  */
-int sender_send(const struct sender *s, uint32_t id, struct source *source, uint64_t offset,
-	struct sent *out) MUST_CHECK;
+int sender_send(const struct sender *s, uint32_t id, struct source *source,
+	uint64_t offset, struct sent *out) MUST_CHECK;
 
 /* Tells the receiver of ID that nothing (more) comes. */
 int sender_abort(struct channel *c, uint32_t id, int code) MUST_CHECK;

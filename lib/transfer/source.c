@@ -51,7 +51,8 @@ ssize_t source_read(struct source *s, void *buf, size_t len, uint64_t offset)
 		return fd_read_full(s->fd, buf, len);
 	size_t done = 0;
 	while (done < len) {
-		ssize_t n = pread(s->fd, (char *)buf + done, len - done, (off_t)(offset + done));
+		ssize_t n = pread(
+			s->fd, (char *)buf + done, len - done, (off_t)(offset + done));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -78,6 +79,6 @@ bool source_has_changed(const struct source *s)
 	/* Losing its name to another file changes only the time of the last change. */
 	bool replaced = now.st_nlink < s->opened.st_nlink;
 	return now.st_size != s->opened.st_size ||
-		!same_time(&now.st_mtim, &s->opened.st_mtim) ||
-		(!replaced && !same_time(&now.st_ctim, &s->opened.st_ctim));
+	       !same_time(&now.st_mtim, &s->opened.st_mtim) ||
+	       (!replaced && !same_time(&now.st_ctim, &s->opened.st_ctim));
 }

@@ -15,16 +15,16 @@
 #include "wire/msg.h"
 
 struct source {
-	int fd;         /* owned */
-	bool seekable;  /* a regular file: size known, read by offset */
-	uint64_t size;  /* MSG_SIZE_UNKNOWN unless seekable */
-	uint32_t mode;  /* permission bits, 0777 */
+	int fd;        /* owned */
+	bool seekable; /* a regular file: size known, read by offset */
+	uint64_t size; /* MSG_SIZE_UNKNOWN unless seekable */
+	uint32_t mode; /* permission bits, 0777 */
 	struct msg_time mtime;
 	struct stat opened; /* as fstat saw it */
 };
 
-/* Takes FD over on success.  STREAM admits what has no size (standard input), which is read
- * until it ends.  -ERR_IS_DIR, -ERR_NOT_REGULAR. */
+/* Takes FD over on success.  STREAM admits what has no size (standard input), which is
+ * read until it ends.  -ERR_IS_DIR, -ERR_NOT_REGULAR. */
 int source_init(struct source *s, int fd, bool stream) MUST_CHECK;
 void source_fini(struct source *s);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A token bucket: bytes per second on average, a tenth of a second (2 KiB at least) of burst.
- * Pure: the time is an argument (CLOCK_MONOTONIC).  One thread. */
+/* A token bucket: bytes per second on average, a tenth of a second (2 KiB at least) of
+ * burst. Pure: the time is an argument (CLOCK_MONOTONIC).  One thread. */
 #ifndef SOCKD_TRANSFER_THROTTLE_H
 #define SOCKD_TRANSFER_THROTTLE_H
 

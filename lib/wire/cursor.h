@@ -15,13 +15,13 @@
 
 #include "base/compiler.h"
 
-struct rcur { /* reading */
+struct rcur {               /* reading */
 	const uint8_t *pos; /* borrowed (until the last get) */
 	const uint8_t *end;
 	bool failed;
 };
 
-struct wcur { /* writing */
+struct wcur {           /* writing */
 	uint8_t *start; /* borrowed */
 	uint8_t *pos;
 	uint8_t *end;

@@ -70,15 +70,15 @@ struct msg_time {
 };
 
 struct msg_hello {
-	uint16_t version;    /* 1 */
-	uint32_t chunk_size; /* largest DATA taken; a power of two in limits */
-	uint32_t depth;      /* unanswered requests allowed, 1 … 65535 */
-	uint64_t features;   /* bits; unknown ones are ignored */
+	uint16_t version;         /* 1 */
+	uint32_t chunk_size;      /* largest DATA taken; a power of two in limits */
+	uint32_t depth;           /* unanswered requests allowed, 1 … 65535 */
+	uint64_t features;        /* bits; unknown ones are ignored */
 	uint8_t run[MSG_RUN_LEN]; /* random, one for all connections of a client run */
 	struct wire_str agent;    /* "sockcp 0.1", for logs only */
 };
 
-struct msg_error { /* ERROR, ABORT */
+struct msg_error {            /* ERROR, ABORT */
 	uint16_t code;        /* enum err, below ERR_LOCAL */
 	struct wire_str text; /* for people; raw, escape before showing */
 };
@@ -91,7 +91,8 @@ enum {
 	ASK_PARTIAL = 1u << 0,    /* offer what an earlier connection left unfinished */
 	ASK_UPDATE = 1u << 1,     /* say OFFER_SAME when size and mtime are equal */
 	ASK_NO_CLOBBER = 1u << 2, /* ERROR EXISTS when the name exists */
-	ASK_WHOLE = 1u << 3,      /* offer a finished file of this size: its DONE may be lost */
+	ASK_WHOLE =
+		1u << 3, /* offer a finished file of this size: its DONE may be lost */
 	ASK_KNOWN = (1u << 4) - 1,
 };
 

@@ -27,11 +27,11 @@ enum right {
 
 /* What the receiving end waits for. */
 enum session_state {
-	SESSION_NEW,     /* the peer's HELLO */
-	SESSION_READY,   /* server: a request; client: an answer */
-	SESSION_FILE,    /* server: FILE, after PUT */
-	SESSION_DATA,    /* DATA, CHECK, END or ABORT of the file under way */
-	SESSION_PROOF,   /* PROOF, after GET with an offset (server) or OFFER (client) */
+	SESSION_NEW,   /* the peer's HELLO */
+	SESSION_READY, /* server: a request; client: an answer */
+	SESSION_FILE,  /* server: FILE, after PUT */
+	SESSION_DATA,  /* DATA, CHECK, END or ABORT of the file under way */
+	SESSION_PROOF, /* PROOF, after GET with an offset (server) or OFFER (client) */
 	SESSION_STATES,
 };
 
@@ -47,10 +47,9 @@ void session_init(struct session *s, enum role role, uint32_t rights);
 /*
  * Whether a message of TYPE with ID may arrive now; moves the state on when
  * it may.  0; -ERR_PROTOCOL when the table does not have it;
- * -ERR_DENIED when the row needs a right that was not granted (the state has moved on all the
- * same, so that a refused PUT is drained like any failed one).
- * A GET whose offset is not 0, and an OFFER of something, are followed by
- * session_expect_proof.
+ * -ERR_DENIED when the row needs a right that was not granted (the state has moved on all
+ * the same, so that a refused PUT is drained like any failed one). A GET whose offset is
+ * not 0, and an OFFER of something, are followed by session_expect_proof.
  */
 int session_admit(struct session *s, uint8_t type, uint32_t id) MUST_CHECK;
 
