@@ -16,9 +16,9 @@ int link_read_inside(int base, const char *path, int parent_fd, const char *name
 
 /*
  * Whether a link with this TARGET may be made in the directory PARENT_FD: it is not
- * absolute, climbs only at its beginning, and no higher than the directory TOP, counted
- * by where PARENT_FD really stands and not by the letters of a path to it, which may lead
- * through other links.  0, -ERR_ESCAPE, -ERR_….
+ * absolute, has no PATH_RESERVED in it, climbs only at its beginning, and no higher than
+ * the directory TOP, counted by where PARENT_FD really stands and not by the letters of a
+ * path to it, which may lead through other links.  0, -ERR_ESCAPE, -ERR_….
  */
 int link_check_target(int top, int parent_fd, const char *target) MUST_CHECK;
 

@@ -7,7 +7,7 @@ import socket
 import stat
 
 from harness import (CHECKPOINT, RESERVED, Daemon, at, cp, did, random_bytes, read, run, scratch,
-                     tap, tree_diff, tree_read, write)
+                     tap, tree_diff, tree_read, wait_for, write)
 
 OLD = 1_000_000_000_123_456_789  # nanoseconds: in 2001
 
@@ -47,7 +47,7 @@ def check_shapes():
         did(cp("-r", "put", f"{src}/.", at("t"), daemon=d), "the same over it")
         tap.ok(read(f"{d.root}/t/many/3/3") == b"changed" and os.path.exists(f"{d.root}/t/own"),
                "replaces what differs and leaves what is not its own")
-        tap.ok(not os.path.exists(f"{d.root}/{RESERVED}"), "nothing unfinished is left")
+        wait_for(lambda: not os.path.exists(f"{d.root}/{RESERVED}"), what="nothing unfinished")
 
 
 def make_attributes(top):
@@ -123,9 +123,11 @@ def make_links(top):
     write(f"{top}/f", "inside")
     write(f"{top}/d/g", "inside")
     inside = {"plain": "f", "down": "d/g", "dir": "d", "d/up": "../f", "dangling": "nothing",
-              "round": "d/../d/../f", "d/deep/up": "../../d/g"}
+              "d/deep/up": "../../d/g"}
     out = {"absolute": f"{outside}/secret", "climbs": f"../{os.path.basename(outside)}/secret",
            "d/climbs": "../../x", "late": "d/../../x", "root": "/",
+           # Where it leads depends on what the directories before the ".." are.
+           "round": "d/../f",
            # By its letters it stays; by the way the kernel takes, it does not.
            "via": "dir/../../x", "through": "absolute-dir/secret"}
     os.makedirs(f"{top}/d/deep")
