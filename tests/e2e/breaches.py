@@ -67,7 +67,7 @@ def check_rights():
         ("PUT", "write", lambda c: c.put(b"g", bytes(CHECKPOINT + 1))),
         ("MKDIR", "write", lambda c: c.tree("MKDIR", flags=0, mode=0, path=b"d")),
         ("LINK", "write", lambda c: c.tree("LINK", flags=0, path=b"l", target=b"f")),
-        ("ATTR", "write", lambda c: c.tree("ATTR", mode=0o700, mtime=WHEN, path=b"")))
+        ("ATTR", "write", lambda c: c.tree("ATTR", mode=0o700, mtime=WHEN, path=b"d")))
     for right in ("none", "read", "write"):
         with Daemon(f"--anonymous={right}") as d, Client(d) as c:
             write(f"{d.root}/f", "x")

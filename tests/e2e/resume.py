@@ -25,7 +25,7 @@ class Move:
     """A file that goes one way, PUT or GET, over LINE."""
 
     def __init__(self, command, daemon, seed, size=SIZE):
-        self.command, self.daemon, self.size = command, daemon, size
+        self.command, self.size = command, size
         here, there = f"{scratch()}/f", f"{daemon.root}/f"
         self.source, self.dest = (here, there) if command == "put" else (there, here)
         self.way = UP if command == "put" else DOWN

@@ -38,6 +38,8 @@ static const struct {
 	{"tree", "./..", -ERR_ESCAPE},
 	{"tree", "/x", -ERR_ESCAPE},
 	{"tree", "..x/...", 0},
+	{"tree", "./.sockd-partial/x", -ERR_ESCAPE},
+	{"tree", ".sockd-partials", 0},
 	{"tree/a", "../x", 0},
 	{"tree/a", "..", 0},
 	{"tree/a", "../..", -ERR_ESCAPE},
