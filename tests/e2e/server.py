@@ -40,7 +40,8 @@ def check_drain():
                 process = cp_start("--limit=16M", *args, port=line.port)
                 passed(line, way, 2 * MIB, process)
                 d.signal(signum)
-                wait_for(lambda: "stopping: 2 connections, 1 transfers" in d.log_text(), what="the word")
+                # Of a download the daemon may have sent all by now: the kernel holds a lot.
+                wait_for(lambda: "stopping: 2 connections, " in d.log_text(), what="the word")
                 tap.ok(is_refused(d.port), f"{signum.name}: nobody else is let in")
                 said = process.communicate()[1].decode()
                 tap.ok(process.returncode == 0 and "trying again" not in said and digest(source) ==
