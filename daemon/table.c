@@ -116,9 +116,9 @@ static bool oldest_fresh_shutdown(struct table *t)
 	struct conn_slot *slot;
 
 	pthread_mutex_lock(&t->lock);
-	TAILQ_FOREACH(slot, &t->running, link)
-	if (slot->stage == SLOT_FRESH && slot->fd >= 0)
-		break;
+	TAILQ_FOREACH (slot, &t->running, link)
+		if (slot->stage == SLOT_FRESH && slot->fd >= 0)
+			break;
 	if (slot) {
 		slot->stage = SLOT_EVICTED;
 		/* Under the lock, which keeps the descriptor from being closed;
@@ -150,9 +150,9 @@ void table_shutdown(struct table *t)
 	struct conn_slot *slot;
 
 	pthread_mutex_lock(&t->lock);
-	TAILQ_FOREACH(slot, &t->running, link)
-	if (slot->fd >= 0)
-		shutdown(slot->fd, SHUT_RDWR);
+	TAILQ_FOREACH (slot, &t->running, link)
+		if (slot->fd >= 0)
+			shutdown(slot->fd, SHUT_RDWR);
 	pthread_mutex_unlock(&t->lock);
 }
 
