@@ -147,17 +147,6 @@ static void report_streamed(struct reception *rx, const struct received *got)
 	report_file_done(rx->d->job->report, &r);
 }
 
-/* What is kept of a file that did not arrive whole. */
-static void leave_stage(struct download_slot *s, const struct received *got, bool useless)
-{
-	bool keep = s->stage.fd >= 0 && s->stage.resumable && got->good > 0 && !useless;
-	if (keep && ftruncate(s->stage.fd, (off_t)got->good) == 0)
-		stage_keep(&s->stage);
-	else
-		stage_discard(&s->stage);
-	s->stage = STAGE_NONE;
-}
-
 /* A reception failed with ERR: 0 when that is this file's end, else what the connection
  * has to be made again for. */
 static int settle_failure(struct reception *rx, const struct received *got, int err)
@@ -171,7 +160,8 @@ static int settle_failure(struct reception *rx, const struct received *got, int 
 		s->best = got->good;
 		peer_progress(d->job->peer);
 	}
-	leave_stage(s, got, unexpected || got->aborted == ERR_CHANGED);
+	bool useless = unexpected || got->aborted == ERR_CHANGED;
+	stage_break_off(&s->stage, useless ? 0 : got->good);
 	if (err_is_connection(err))
 		return err;
 	if (err == -ERR_MISMATCH && !unexpected && d->base_fd >= 0 &&

@@ -360,13 +360,9 @@ static int upload_publish(struct upload *u, const struct received *got)
 /* What is left of an upload that broke off: its verified beginning, or nothing. */
 static void upload_leave(struct upload *u, const struct received *got, int err)
 {
-	bool keep = u->stage.resumable && got->good > 0 && got->aborted != ERR_CHANGED &&
+	bool keep = got->aborted != ERR_CHANGED &&
 		    !(err == -ERR_ABORTED && got->aborted == ERR_MISMATCH);
-	if (u->stage.fd >= 0 && keep && ftruncate(u->stage.fd, (off_t)got->good) == 0)
-		stage_keep(&u->stage);
-	else
-		stage_discard(&u->stage);
-	u->stage = STAGE_NONE;
+	stage_break_off(&u->stage, keep ? got->good : 0);
 }
 
 static int upload_receive(struct upload *u)

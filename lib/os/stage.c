@@ -277,6 +277,16 @@ void stage_discard(struct stage *s)
 	errno = saved;
 }
 
+void stage_break_off(struct stage *s, uint64_t good)
+{
+	bool worth = s->fd >= 0 && s->resumable && good > 0;
+
+	if (worth && ftruncate(s->fd, (off_t)good) == 0)
+		stage_keep(s);
+	else
+		stage_discard(s);
+}
+
 /* For file systems without RENAME_NOREPLACE.  A crash in between leaves two
  * names of whole data, see resumed_is_ours. */
 static int publish_by_link(const struct stage *s, int parent_fd, const char *leaf)

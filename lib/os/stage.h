@@ -79,6 +79,9 @@ void stage_close(struct stage *s); /* closes the descriptor, keeps the rest */
 
 void stage_keep(struct stage *s);
 void stage_discard(struct stage *s);
+/* What was written broke off: of a resumable stage the first GOOD bytes are kept, for
+ * stage_resume; without any, or of another, nothing. */
+void stage_break_off(struct stage *s, uint64_t good);
 
 /* A symbolic link, staged under a fresh name; stage_publish moves it. */
 int stage_link(struct stage_area *a, const struct dir *parent, const char *target,
