@@ -127,7 +127,7 @@ static bool count_all_remote(struct count *c)
 	struct peer peer;
 	opts.retries = 0;
 	opts.limit = 0;
-	int err = peer_init(&peer, &opts, job->report, job->req->host, c->stop_fd);
+	int err = peer_init_like(&peer, job->peer, &opts, c->stop_fd);
 	if (err == 0)
 		err = peer_connect(&peer);
 	for (size_t i = 0; err == 0 && i < job->req->count; i++)

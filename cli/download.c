@@ -140,6 +140,7 @@ static int send_get(struct downloads *d, struct download_slot *s)
 	if (err < 0)
 		return err;
 	struct msg_get m = {.alg = DIGEST_SHA256, .offset = s->offset};
+	channel_expect_work(download_channel(d), s->offset);
 	m.path = (struct wire_str){remote, strlen(remote)};
 	struct wcur w;
 	channel_begin(download_channel(d), &w);
@@ -250,9 +251,10 @@ static int take_listing(struct downloads *d, const struct channel_msg *m)
 	int err = msg_listed_decode(&listed, m->payload, m->len);
 	if (err < 0)
 		return err;
-	listing_part_ends(&d->listing, listed.more);
-	pop(d);
-	return 0;
+	err = listing_part_ends(&d->listing, listed.more);
+	if (err == 0)
+		pop(d);
+	return err;
 }
 
 static int take_attr(struct downloads *d, struct download_slot *s)
@@ -325,9 +327,6 @@ static int recover(struct downloads *d, int err)
 	while (err < 0) {
 		if (!err_is_connection(err) && err != -ERR_MISMATCH)
 			return err;
-		const char *fault = channel_fault(download_channel(d));
-		if (*fault)
-			report_note(d->job->report, "the server says: %s", fault);
 		err = peer_reconnect(d->job->peer, err);
 		if (err < 0)
 			return err;

@@ -88,9 +88,14 @@ static void event_put(FILE *out, json_t *event)
 
 void event_start(FILE *out, enum command_id command, const char *server)
 {
+	static const char *const commands[] = {
+		[COMMAND_PUT] = "put",
+		[COMMAND_GET] = "get",
+		[COMMAND_JOIN] = "join",
+	};
 	json_t *event = event_new("start");
 
-	set_text(event, "command", command == COMMAND_PUT ? "put" : "get");
+	set_text(event, "command", commands[command]);
 	set_escaped(event, "server", server);
 	event_put(out, event);
 }
@@ -131,6 +136,16 @@ void event_file(FILE *out, const struct file_result *res)
 		set_hex(event, "sha256", res->digest, DIGEST_LEN);
 		set_bool(event, "flushed", res->durability == DURABLE_DISK);
 	}
+	event_put(out, event);
+}
+
+void event_joined(FILE *out, const char *server, const char *self, const char *peer)
+{
+	json_t *event = event_new("joined");
+
+	set_escaped(event, "server", server);
+	set_text(event, "fingerprint", self);
+	set_text(event, "server_fingerprint", peer);
 	event_put(out, event);
 }
 

@@ -41,6 +41,8 @@ void event_start(FILE *out, enum command_id command, const char *server);
 /* FILE is under way, or NULL. */
 void event_progress(FILE *out, const struct file_state *file, const struct tally *t);
 void event_file(FILE *out, const struct file_result *res);
+/* The server knows us as SELF from now on, and we know it as PEER. */
+void event_joined(FILE *out, const char *server, const char *self, const char *peer);
 /* PATH and DETAIL may be NULL. */
 void event_error(FILE *out, const char *path, enum side side, int code,
 	const struct verdict *v, const char *detail);

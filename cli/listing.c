@@ -59,11 +59,15 @@ static bool listing_has_parent(const struct listing *l, const char *path)
 				   (l->dir[len] == '/' || l->dir[len] == '\0'));
 }
 
-void listing_part_ends(struct listing *l, bool more)
+int listing_part_ends(struct listing *l, bool more)
 {
+	/* Else it could go on for ever. */
+	if (more && l->part == 0)
+		return -ERR_PROTOCOL;
 	l->asked = false;
 	l->ended = !more;
 	l->part = 0;
+	return 0;
 }
 
 int listing_add(struct listing *l, const uint8_t *payload, size_t len)

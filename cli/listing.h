@@ -36,8 +36,9 @@ struct listing {
 void listing_init(struct listing *l);
 void listing_fini(struct listing *l);
 
-/* The part that was asked for has come to its end. */
-void listing_part_ends(struct listing *l, bool more);
+/* The part that was asked for has come to its end; -ERR_PROTOCOL for one without an entry
+ * that is not the last. */
+int listing_part_ends(struct listing *l, bool more) MUST_CHECK;
 /* Takes an ENTRY payload in; -ERR_PROTOCOL also beyond what was asked for.  -ERR_PROTOCOL
  * when it is not in order, or stands in what was not listed as a directory; errors can
  * come anywhere. */

@@ -7,12 +7,15 @@ sockcp_LDADD = $(LIBCLI)
 noinst_LIBRARIES += libcli.a
 libcli_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 libcli_a_SOURCES = \
+	cli/ask.c cli/ask.h \
 	cli/count.c cli/count.h \
 	cli/download.c cli/download.h cli/download_impl.h \
 	cli/download_file.c cli/download_tree.c \
 	cli/events.c cli/events.h \
 	cli/get.c \
 	cli/job.h \
+	cli/join.c cli/join.h \
+	cli/known.c cli/known.h \
 	cli/listing.c cli/listing.h \
 	cli/options.c cli/options.h \
 	cli/peer.c cli/peer.h \
@@ -23,6 +26,7 @@ libcli_a_SOURCES = \
 	cli/request.c cli/request.h \
 	cli/sums.c cli/sums.h \
 	cli/tag.c cli/tag.h \
+	cli/trust.c cli/trust.h \
 	cli/upload.c cli/upload.h cli/upload_impl.h \
 	cli/upload_answer.c cli/upload_send.c \
 	cli/verdict.c cli/verdict.h

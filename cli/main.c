@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "cli/count.h"
+#include "cli/join.h"
 #include "cli/job.h"
 #include "cli/options.h"
 #include "cli/peer.h"
@@ -50,6 +51,8 @@ static int run_job(const struct job *job)
 	if (err < 0)
 		return err;
 	report_start(job->report, job->req->host);
+	if (job->req->command == COMMAND_JOIN)
+		return join_run(job);
 	struct count *count = count_start(job);
 	err = job->req->command == COMMAND_PUT ? put_run(job) : get_run(job);
 	count_stop(count);
@@ -58,12 +61,15 @@ static int run_job(const struct job *job)
 
 /* What ended the job; where it is about the server, with its name. */
 static void report_end(struct report *report, const struct options *opts,
-	const struct request *req, int err)
+	const struct request *req, int err, const char *why)
 {
 	char server[SOCK_HOST_MAX + 16];
 	snprintf(server, sizeof(server), "%s port %u", req->host, opts->port);
 	bool named = err == -ERR_CONNECT || err == -ERR_RESOLVE || err == -ERR_DENIED;
-	report_failure(report, NULL, job_side(err), err, named ? server : NULL);
+	report_failure(report, NULL, job_side(err), err,
+		why && *why ? why
+		: named     ? server
+			    : NULL);
 }
 
 static int run(const struct options *opts, const struct request *req)
@@ -85,8 +91,9 @@ static int run(const struct options *opts, const struct request *req)
 		.opts = opts, .req = req, .report = report, .peer = &peer, .umask = mask};
 	if (err == 0)
 		err = run_job(&job);
-	if (err < 0 && err != -ERR_USAGE)
-		report_end(report, opts, req, err);
+	/* These two were reported where they arose. */
+	if (err < 0 && err != -ERR_USAGE && err != -ERR_UNTRUSTED)
+		report_end(report, opts, req, err, peer_why(&peer));
 	peer_fini(&peer);
 	int status = report_finish(report);
 	report_free(report);

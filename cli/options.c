@@ -81,6 +81,24 @@ static int sums_read(struct options *opts, const char *arg)
 	return *arg == '\0' || strcmp(arg, "-") == 0 ? -ERR_USAGE : 0;
 }
 
+static int pin_read(struct options *opts, const char *arg)
+{
+	opts->has_pin = true;
+	return fingerprint_parse(arg, opts->pin);
+}
+
+static int ca_read(struct options *opts, const char *arg)
+{
+	opts->ca = arg;
+	return *arg == '\0' ? -ERR_USAGE : 0;
+}
+
+static int identity_read(struct options *opts, const char *arg)
+{
+	opts->identity = arg;
+	return *arg == '\0' ? -ERR_USAGE : 0;
+}
+
 static int retries_read(struct options *opts, const char *arg)
 {
 	uint64_t retries;
@@ -164,6 +182,17 @@ static const struct option_row table[] = {
 		.help = "no progress for SEC is a lost connection (30)"},
 	{.name = "plaintext", SETS(plaintext),
 		.help = "no encryption; only with a server on loopback"},
+	{.help = "Who is who:"},
+	{.name = "pin", .arg = "FINGERPRINT", READS(pin_read),
+		.wants = "a fingerprint, as 'sockd fingerprint' prints it",
+		.help = "the server has this one: SHA256:..."},
+	{.name = "accept-new", SETS(accept_new),
+		.help = "trust a server that is seen for the first time"},
+	{.name = "ca", .arg = "FILE", READS(ca_read), .wants = "the name of a file",
+		.help = "an authority in FILE vouches for the server"},
+	{.name = "identity", .letter = 'i', .arg = "FILE", READS(identity_read),
+		.wants = "the name of a file",
+		.help = "our key and certificate, instead of our own"},
 	{.help = "What is said:"},
 	{.name = "progress", .arg = "WHEN", READS(progress_read),
 		.wants = "auto, always or never",
@@ -202,6 +231,8 @@ static void help_show(void)
 	      "  or:  sockcp [OPTION]... put HOST:FILE          (sends ./FILE)\n"
 	      "  or:  sockcp [OPTION]... get HOST:FILE... DEST\n"
 	      "  or:  sockcp [OPTION]... get HOST:FILE          (into .)\n"
+	      "  or:  sockcp [OPTION]... join HOST CODE         (once, with an "
+	      "invitation)\n"
 	      "Copy files to and from a sockd server, verified end to end with SHA-256.\n"
 	      "\n"
 	      "HOST is a name, an address or [V6].  Remote paths are relative to the "
@@ -225,9 +256,10 @@ static void help_show(void)
 	      "After 3, 6 and 130 the same command goes on where the last one ended.\n"
 	      "\n"
 	      "Examples:\n"
-	      "  sockcp --plaintext put report.pdf localhost:docs/\n"
-	      "  sockcp --plaintext -rp get localhost:docs .\n"
-	      "  tar c src | sockcp --plaintext put - localhost:src.tar\n"
+	      "  sockcp join files.example.org sockd1.rWk...\n"
+	      "  sockcp put report.pdf files.example.org:docs/\n"
+	      "  sockcp -rp get files.example.org:docs .\n"
+	      "  tar c src | sockcp put - files.example.org:src.tar\n"
 	      "\n"
 	      "Full documentation: man sockcp\n",
 		stdout);
@@ -353,6 +385,8 @@ enum parsed options_parse(
 		err = request_read(argc - optind, argv + optind, req);
 	if (err == 0)
 		err = request_check(req, opts);
+	if (err == 0)
+		err = request_pin(req, opts);
 	if (err == 0)
 		return PARSED_RUN;
 	request_fini(req);

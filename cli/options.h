@@ -12,10 +12,11 @@
 
 #include "base/compiler.h"
 #include "base/err.h"
+#include "crypto/identity.h"
 #include "wire/msg.h"
 
 enum when { WHEN_AUTO, WHEN_ALWAYS, WHEN_NEVER };
-enum command_id { COMMAND_PUT, COMMAND_GET };
+enum command_id { COMMAND_PUT, COMMAND_GET, COMMAND_JOIN };
 
 struct options {
 	uint16_t port;
@@ -36,7 +37,12 @@ struct options {
 	unsigned retries; /* default 5 */
 	int timeout_ms;   /* default 30000 */
 	enum when progress;
-	const char *sums; /* borrowed from argv, or NULL */
+	const char *sums; /* borrowed from argv, or NULL; as all strings here */
+	bool has_pin;
+	uint8_t pin[FINGERPRINT_LEN]; /* --pin: the server has this identity */
+	bool accept_new;              /* trust a server that is seen for the first time */
+	const char *ca;               /* --ca: authorities, a PEM file; NULL: the system's */
+	const char *identity;         /* -i: a PEM file; NULL: ours */
 };
 
 /* What to move: the sources and the one destination. */
@@ -47,6 +53,7 @@ struct request {
 			 * ("-" is stdin), remote paths in wire form for get */
 	size_t count;
 	char *dest; /* owned: remote path in wire form, or local name ("-": stdout) */
+	char *code;       /* owned: of join, the code of the invitation */
 	bool dest_is_dir; /* DEST ended in '/', or was left out */
 	bool *contents;   /* owned: get, the source was written DIR/. : what is in it, not
 			     itself */

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cli/peer.h"
 
-#include <config.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
+
+#include <config.h>
 
 #include "base/err.h"
 #include "base/text.h"
+#include "cli/trust.h"
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/sock.h"
@@ -14,19 +18,51 @@
 #define ADDRESSES_MAX 8
 /* Chunks we take: what the field's measurements show as best. */
 #define CHUNK_SIZE       (1u << 20)
+/* Bytes per second below which a transfer counts as lost: slower than any line. */
+#define MIN_RATE         64
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MAX_MS   8000
 
 int peer_init(struct peer *p, const struct options *opts, struct report *report,
 	const char *host, int stop_fd)
 {
-	*p = (struct peer){
-		.opts = opts, .report = report, .host = host, .stop_fd = stop_fd};
+	*p = (struct peer){.opts = opts,
+		.report = report,
+		.host = host,
+		.stop_fd = stop_fd,
+		.dirfd = -1};
 	return random_bytes(p->run, sizeof(p->run));
+}
+
+int peer_init_like(
+	struct peer *p, const struct peer *model, const struct options *opts, int stop_fd)
+{
+	int err = peer_init(p, opts, model->report, model->host, stop_fd);
+	p->tls = tls_context_get(model->tls);
+	p->trusted = model->trusted;
+	memcpy(p->server, model->server, FINGERPRINT_LEN);
+	return err;
 }
 
 void peer_fini(struct peer *p)
 {
+	channel_free(p->channel);
+	p->channel = NULL;
+	tls_context_free(p->tls);
+	p->tls = NULL;
+	fd_closep(&p->dirfd);
+}
+
+const char *peer_why(const struct peer *p)
+{
+	const char *now = p->channel ? channel_fault(p->channel) : "";
+	return *now ? now : *p->fault ? p->fault : p->why;
+}
+
+static void drop_channel(struct peer *p)
+{
+	if (p->channel)
+		snprintf(p->fault, sizeof(p->fault), "%s", channel_fault(p->channel));
 	channel_free(p->channel);
 	p->channel = NULL;
 }
@@ -46,7 +82,7 @@ static int open_socket(const struct peer *p)
 	int err = -ERR_CONNECT;
 	for (int i = 0; i < n; i++) {
 		/* Without TLS nothing leaves this machine. */
-		if (!sock_is_loopback(&addrs[i])) {
+		if (p->opts->plaintext && !sock_is_loopback(&addrs[i])) {
 			err = -ERR_DENIED;
 			continue;
 		}
@@ -57,6 +93,74 @@ static int open_socket(const struct peer *p)
 	}
 	return err;
 }
+
+/* -- TLS --------------------------------------------------------------------- */
+
+static int fail_identity(struct peer *p, const char *path, int err)
+{
+	report_failure(p->report, path, SIDE_LOCAL, err,
+		err == -ERR_ACCESS ? "others can read it: chmod 600" : NULL);
+	return -ERR_UNTRUSTED;
+}
+
+/* Our own identity, made when there is none yet. */
+static int load_identity(struct peer *p, struct identity **out)
+{
+	const char *file = p->opts->identity;
+	int err = p->dirfd >= 0 ? 0 : trust_directory();
+	if (err < 0)
+		return fail_identity(p, trust_directory_name(), err);
+	if (p->dirfd < 0)
+		p->dirfd = err;
+	err = file ? identity_load(AT_FDCWD, file, out)
+		   : identity_ensure(p->dirfd, "identity.pem", "sockcp", out);
+	return err < 0 ? fail_identity(p, file ? file : "identity.pem", err) : 0;
+}
+
+static int make_context(struct peer *p)
+{
+	struct identity *id = NULL;
+	int err = p->tls ? 0 : load_identity(p, &id);
+	if (err < 0 || p->tls)
+		return err;
+	err = tls_context_new(&p->tls, ROLE_CLIENT, id, p->opts->ca);
+	identity_free(id);
+	return err < 0 && p->opts->ca ? fail_identity(p, p->opts->ca, err) : err;
+}
+
+/* Whether it is the server that is meant; nothing was said to it yet. */
+static int check_server(struct peer *p)
+{
+	const struct tls *tls = channel_tls(p->channel);
+	uint8_t fp[FINGERPRINT_LEN];
+	if (!tls_peer_fingerprint(tls, fp)) {
+		p->why = "the server shows no certificate";
+		return -ERR_TLS;
+	}
+	if (p->trusted && memcmp(p->server, fp, FINGERPRINT_LEN) == 0)
+		return 0;
+	int err = trust_check(p->opts, p->report, p->dirfd, p->host, fp,
+		tls_distrust(tls), p->stop_fd);
+	if (err < 0)
+		return err;
+	memcpy(p->server, fp, FINGERPRINT_LEN);
+	p->trusted = true;
+	return 0;
+}
+
+static int start_tls(struct peer *p)
+{
+	if (p->opts->plaintext)
+		return 0;
+	int err = make_context(p);
+	if (err == 0)
+		err = channel_start_tls(p->channel, p->tls, p->host);
+	if (err == -ERR_TLS && channel_tls(p->channel))
+		p->why = tls_why(channel_tls(p->channel));
+	return err < 0 ? err : check_server(p);
+}
+
+/* -- Greeting ------------------------------------------------------------------ */
 
 static int send_hello(struct peer *p)
 {
@@ -99,15 +203,15 @@ static int greet(struct peer *p)
 	return err < 0 ? err : read_hello(p);
 }
 
-static int try_connect(struct peer *p)
+static int connect_once(struct peer *p)
 {
 	struct channel_limits limits = {
 		.chunk_size = CHUNK_SIZE,
 		.timeout_ms = p->opts->timeout_ms,
+		.min_rate = MIN_RATE,
 		.stop_fd = p->stop_fd,
 	};
-	channel_free(p->channel);
-	p->channel = NULL;
+	drop_channel(p);
 	int fd = open_socket(p);
 	if (fd < 0)
 		return fd;
@@ -118,7 +222,22 @@ static int try_connect(struct peer *p)
 	}
 	sock_tune(fd, p->opts->timeout_ms);
 	channel_set_rate(p->channel, p->opts->limit);
-	return greet(p);
+	err = start_tls(p);
+	if (err == 0)
+		err = greet(p);
+	if (err < 0)
+		drop_channel(p);
+	return err;
+}
+
+/* While the user was asked whether to trust it, the server may have lost its patience. */
+static int try_connect(struct peer *p)
+{
+	bool trusted = p->trusted;
+	int err = connect_once(p);
+	if (err == -ERR_CLOSED && p->trusted && !trusted)
+		err = connect_once(p);
+	return err;
 }
 
 /* Whether the same again may succeed later. */
@@ -162,7 +281,9 @@ static int connect_again(struct peer *p, int err, bool was_connected)
 		p->failures < p->opts->retries) {
 		int wait = backoff_ms(p->failures++);
 		char took[TEXT_DURATION_MAX];
-		report_note(p->report, "%s; trying again in %s (%u of %u)", err_text(err),
+		bool said = *p->fault != '\0';
+		report_note(p->report, "%s%s%s%s; trying again in %s (%u of %u)",
+			err_text(err), said ? " (" : "", p->fault, said ? ")" : "",
 			text_format_duration(took, (uint64_t)wait), p->failures,
 			p->opts->retries);
 		int stopped = pause_ms(p, wait);
@@ -185,7 +306,6 @@ int peer_renew(struct peer *p)
 
 int peer_reconnect(struct peer *p, int why)
 {
-	channel_free(p->channel);
-	p->channel = NULL;
+	drop_channel(p);
 	return connect_again(p, why, true);
 }

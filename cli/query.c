@@ -9,14 +9,14 @@
 
 static int send_stat(struct channel *c, const char *path)
 {
-	struct msg_list m = {.flags = LIST_SELF, .max = 1, .path = {path, strlen(path)}};
+	struct msg_stat m = {.path = {path, strlen(path)}};
 	struct wcur w;
 	channel_begin(c, &w);
-	msg_list_encode(&w, &m);
-	return channel_end(c, &w, MSG_LIST, QUERY_ID);
+	msg_stat_encode(&w, &m);
+	return channel_end(c, &w, MSG_STAT, QUERY_ID);
 }
 
-/* Reads one answer; 1 when it was the last, with the server's verdict in *RESULT. */
+/* Reads the answer: 1, with the server's verdict in *RESULT. */
 static int read_answer(struct channel *c, struct remote_stat *out, int *result)
 {
 	struct channel_msg m;
@@ -28,8 +28,6 @@ static int read_answer(struct channel *c, struct remote_stat *out, int *result)
 	struct msg_error e;
 	struct msg_entry entry;
 	switch (m.type) {
-	case MSG_LISTED:
-		return 1;
 	case MSG_ERROR:
 		err = msg_error_decode(&e, m.payload, m.len);
 		*result = -(int)e.code;
@@ -41,7 +39,7 @@ static int read_answer(struct channel *c, struct remote_stat *out, int *result)
 		*out = (struct remote_stat){
 			entry.kind, entry.size, entry.mode, entry.mtime};
 		*result = 0;
-		return 0;
+		return 1;
 	default:
 		return -ERR_PROTOCOL;
 	}
@@ -52,7 +50,7 @@ int query_stat(struct peer *p, const char *path, struct remote_stat *out)
 	for (;;) {
 		int result = -ERR_PROTOCOL;
 		int err = send_stat(p->channel, path);
-		while (err == 0)
+		if (err == 0)
 			err = read_answer(p->channel, out, &result);
 		if (err == 1)
 			return result;

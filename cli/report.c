@@ -395,6 +395,20 @@ void report_note(struct report *r, const char *fmt, ...)
 
 /* -- The end ------------------------------------------------------------ */
 
+void report_joined(struct report *r, const char *server,
+	const uint8_t self[FINGERPRINT_LEN], const uint8_t peer[FINGERPRINT_LEN])
+{
+	REPORT_GUARD(r);
+	char ours[FINGERPRINT_TEXT_MAX], theirs[FINGERPRINT_TEXT_MAX];
+
+	fingerprint_format(ours, self);
+	if (r->events)
+		event_joined(r->events, server, ours, fingerprint_format(theirs, peer));
+	else if (!r->opts->quiet)
+		fprintf(r->human, "joined %s as %s; the server is remembered\n",
+			escape(r, server), ours);
+}
+
 /* "1.2 G", with -v "1.2 G (1288490189 bytes)". */
 static void size_print(struct report *r, uint64_t size)
 {
@@ -482,7 +496,8 @@ int report_finish(struct report *r)
 		event_progress(r->events, NULL, t);
 	if (r->events)
 		event_end(r->events, t, status_of(r));
-	else if (!r->opts->quiet && (!failed || t->files + t->skipped > 0))
+	else if (!r->opts->quiet && r->command != COMMAND_JOIN &&
+		 (!failed || t->files + t->skipped > 0))
 		summary_print(r, t);
 	return status_of(r);
 }

@@ -71,6 +71,10 @@ struct file_result {
  * manifest. */
 void report_file_done(struct report *r, const struct file_result *res);
 
+/* join: SERVER ("HOST:PORT") knows us as SELF from now on, and we know it as PEER. */
+void report_joined(struct report *r, const char *server,
+	const uint8_t self[FINGERPRINT_LEN], const uint8_t peer[FINGERPRINT_LEN]);
+
 /*
  * PATH (NULL: the job) failed with CODE (either sign).  DETAIL (may be NULL) is the
  * peer's or the system's own word, raw.  One line that names the file, why, and what to

@@ -4,10 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/path.h"
 #include "cli/report.h"
+#include "crypto/secret.h"
+#include "os/fd.h"
+
+#define CODE_LINE_MAX 256
 
 /* HOST:PATH taken apart; borrowed from the argument. */
 struct remote {
@@ -168,12 +173,72 @@ static int get_read(int argc, char **argv, struct request *req)
 	return local_check(dest);
 }
 
+static int join_host_take(struct request *req, const char *arg)
+{
+	size_t len = strlen(arg);
+	bool bracket = arg[0] == '[';
+
+	if (bracket ? len < 3 || strchr(arg, ']') != arg + len - 1
+		    : len == 0 || strpbrk(arg, ":/]"))
+		return USAGE_ERROR("%s: not HOST or [V6]; write join HOST CODE, and a "
+				   "port as -P PORT",
+			arg);
+	req->host = copy(arg + bracket, len - 2 * bracket);
+	return 0;
+}
+
+/* A line of the standard input, from where nobody but us gets it; cut when it is too
+ * long to be a code. */
+static char *code_line_read(void)
+{
+	char line[CODE_LINE_MAX], *code;
+	size_t len = 0;
+
+	if (isatty(STDIN_FILENO))
+		fputs("The code of the invitation: ", stderr);
+	while (len < sizeof(line) && fd_read_full(STDIN_FILENO, &line[len], 1) == 1 &&
+		line[len] != '\n')
+		len++;
+	while (len > 0 && strchr(" \t\r", line[len - 1]))
+		len--;
+	code = copy(line, len);
+	secret_wipe(line, sizeof(line));
+	return code;
+}
+
+/* The code may be mistyped and still hold most of a secret: it is never shown. */
+static int join_read(int argc, char **argv, struct request *req)
+{
+	struct invite_code code;
+	int err;
+
+	if (argc != 2)
+		return USAGE_ERROR("join needs a server and a code; write join HOST CODE "
+				   "(with - for CODE it is read from standard input)");
+	err = join_host_take(req, argv[0]);
+	if (err < 0)
+		return err;
+	if (strcmp(argv[1], "-") == 0) {
+		req->code = code_line_read();
+	} else {
+		req->code = copy(argv[1], strlen(argv[1]));
+		secret_wipe(argv[1], strlen(argv[1])); /* no longer in ps(1) */
+	}
+	err = code_parse(req->code, &code);
+	secret_wipe(&code, sizeof(code));
+	if (err == -ERR_USAGE)
+		return USAGE_ERROR("the code is not as 'sockd invite' printed it; copy "
+				   "all of it again, from sockd1. to its end");
+	return err < 0 ? USAGE_ERROR("the code cannot be read: %s", err_text(err)) : 0;
+}
+
 static const struct {
 	const char *name;
 	int (*read)(int argc, char **argv, struct request *req);
 } commands[] = {
 	[COMMAND_PUT] = {"put", put_read},
 	[COMMAND_GET] = {"get", get_read},
+	[COMMAND_JOIN] = {"join", join_read},
 };
 
 int request_read(int argc, char **argv, struct request *req)
@@ -187,17 +252,45 @@ int request_read(int argc, char **argv, struct request *req)
 			req->command = (enum command_id)i;
 			return commands[i].read(argc - 1, argv + 1, req);
 		}
-	return USAGE_ERROR("%s: no such command; there are put and get", argv[0]);
+	return USAGE_ERROR("%s: no such command; there are put, get and join", argv[0]);
 }
 
 static bool request_has_stream(const struct request *req)
 {
+	if (req->command == COMMAND_JOIN)
+		return false;
 	if (req->command == COMMAND_GET)
 		return strcmp(req->dest, "-") == 0;
 	for (size_t i = 0; i < req->count; i++)
 		if (strcmp(req->sources[i], "-") == 0)
 			return true;
 	return false;
+}
+
+/* Whether an option is about the moving of files. */
+static bool options_move(const struct options *opts)
+{
+	return opts->recursive || opts->preserve || opts->update || opts->no_clobber ||
+	       opts->dry_run || !opts->resume || !opts->sync || opts->limit > 0 ||
+	       opts->has_sha256 || opts->sums;
+}
+
+static int identity_check(const struct request *req, const struct options *opts)
+{
+	bool join = req->command == COMMAND_JOIN;
+
+	if (join && options_move(opts))
+		return USAGE_ERROR("join moves no files; leave out the options that are "
+				   "about what is moved, and how");
+	if (!opts->plaintext)
+		return 0;
+	if (join)
+		return USAGE_ERROR("join is about identities, which --plaintext is "
+				   "without; leave it out");
+	if (opts->has_pin || opts->accept_new || opts->ca || opts->identity)
+		return USAGE_ERROR("--plaintext asks nobody who he is; leave it out, or "
+				   "--pin, --accept-new, --ca and --identity");
+	return 0;
 }
 
 int request_check(const struct request *req, const struct options *opts)
@@ -216,10 +309,24 @@ int request_check(const struct request *req, const struct options *opts)
 	if (opts->has_sha256 && (req->count > 1 || opts->recursive))
 		return USAGE_ERROR(
 			"--sha256 is the digest of one file; name one file, without -r");
-	if (!opts->plaintext)
-		return USAGE_ERROR(
-			"this version speaks only plaintext, and only with a server on "
-			"the loopback; agree with --plaintext");
+	return identity_check(req, opts);
+}
+
+int request_pin(const struct request *req, struct options *opts)
+{
+	struct invite_code code;
+	bool differs;
+
+	if (req->command != COMMAND_JOIN)
+		return 0;
+	if (code_parse(req->code, &code) < 0)
+		return USAGE_ERROR("the code cannot be read");
+	secret_wipe(code.secret, sizeof(code.secret));
+	differs = opts->has_pin && memcmp(opts->pin, code.server, FINGERPRINT_LEN) != 0;
+	if (differs)
+		return USAGE_ERROR("the code is of another server than --pin names");
+	opts->has_pin = true;
+	memcpy(opts->pin, code.server, FINGERPRINT_LEN);
 	return 0;
 }
 
@@ -231,5 +338,8 @@ void request_fini(struct request *req)
 	free(req->contents);
 	free(req->host);
 	free(req->dest);
+	if (req->code)
+		secret_wipe(req->code, strlen(req->code));
+	free(req->code);
 	*req = (struct request){0};
 }

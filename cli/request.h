@@ -13,4 +13,8 @@ int request_read(int argc, char **argv, struct request *req) MUST_CHECK;
 /* Whether the request and the options go together; the same. */
 int request_check(const struct request *req, const struct options *opts) MUST_CHECK;
 
+/* Of join: the server is the one of the code, as if --pin named it; the same when it
+ * names another. */
+int request_pin(const struct request *req, struct options *opts) MUST_CHECK;
+
 #endif

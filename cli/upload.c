@@ -98,9 +98,6 @@ static int recover(struct uploads *u, int err)
 {
 	if (!err_is_connection(err))
 		return err;
-	const char *fault = channel_fault(upload_channel(u));
-	if (*fault)
-		report_note(u->job->report, "the server says: %s", fault);
 	for (uint64_t pos = u->first; pos < u->end; pos++)
 		if (slot_is_lost(slot_at(u, pos)))
 			upload_fail(u, slot_at(u, pos), SIDE_CONNECTION, err, NULL);
@@ -109,6 +106,7 @@ static int recover(struct uploads *u, int err)
 		return err;
 	channel_on_readable(upload_channel(u), upload_take_answers, u);
 	u->sending = NULL;
+	u->flushing = false;
 	for (uint64_t pos = u->first; pos < u->end; pos++) {
 		struct upload_slot *s = slot_at(u, pos);
 		if (s->state == SLOT_DONE)
@@ -136,9 +134,9 @@ static int try_settle(struct uploads *u)
 {
 	int err = advance(u, 0);
 	while (err == 0 && u->first < u->end) {
-		u->flushed = false;
+		u->flushing = true;
 		err = channel_send_empty(upload_channel(u), MSG_FLUSH, FLUSH_ID);
-		while (err == 0 && !u->flushed)
+		while (err == 0 && u->flushing)
 			err = upload_wait_answer(u);
 		if (err == 0)
 			err = advance(u, 0);

@@ -45,7 +45,9 @@ static int take_done(
 	int err = msg_done_decode(&done, m->payload, m->len);
 	if (err < 0)
 		return err;
-	if (s->kind != UPLOAD_FILE || s->state != SLOT_SENT || s->failed)
+	/* Before its END nobody can have verified it. */
+	if (s->kind != UPLOAD_FILE || s->state != SLOT_SENT || s->failed ||
+		u->sending == s)
 		return -ERR_PROTOCOL;
 	if (done.size != s->sent.size ||
 		memcmp(done.digest, s->sent.digest, DIGEST_LEN) != 0)
@@ -73,6 +75,7 @@ static int take_offer(
 	if (s->offer.kind != OFFER_NONE && !(s->asked & offer_needs[s->offer.kind]))
 		return -ERR_PROTOCOL;
 	s->answered = true;
+	channel_expect_work(upload_channel(u), s->offer.offset);
 	if (s->offer.kind == OFFER_PARTIAL || s->offer.kind == OFFER_WHOLE)
 		session_expect_proof(channel_session(upload_channel(u)), s->id);
 	return 0;
@@ -92,12 +95,22 @@ static int take_ok(struct upload_slot *s)
 	return 0;
 }
 
+/* What was sent before it has been answered before it. */
+static int take_flushed(struct uploads *u)
+{
+	if (!u->flushing)
+		return -ERR_PROTOCOL;
+	u->flushing = false;
+	for (uint64_t pos = u->first; pos < u->end; pos++)
+		if (u->slots[pos % SLOTS_MAX].state == SLOT_SENT)
+			return -ERR_PROTOCOL;
+	return 0;
+}
+
 static int take_answer(struct uploads *u, const struct channel_msg *m)
 {
-	if (m->id == FLUSH_ID && m->type == MSG_OK) {
-		u->flushed = true;
-		return 0;
-	}
+	if (m->id == FLUSH_ID && m->type == MSG_OK)
+		return take_flushed(u);
 	struct upload_slot *s = &u->slots[m->id % SLOTS_MAX];
 	if (s->id != m->id || s->state == SLOT_DONE)
 		return -ERR_PROTOCOL;

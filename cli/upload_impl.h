@@ -41,6 +41,7 @@ struct upload_slot {
 	struct msg_proof proof;
 	/* the file as it was sent */
 	uint64_t resumed_from;
+	uint64_t best; /* the furthest that any connection came */
 	struct sent sent;
 	int failed;  /* our own -ERR_… after which we aborted; the answer follows */
 	int refused; /* the server's, while we were still sending */
@@ -55,7 +56,7 @@ struct uploads {
 	uint64_t next;               /* the next to be sent */
 	uint64_t end;                /* behind the last one added */
 	struct upload_slot *sending; /* the file being sent, or NULL */
-	bool flushed;                /* FLUSH was answered */
+	bool flushing;               /* FLUSH was not answered yet */
 };
 
 static inline struct channel *upload_channel(const struct uploads *u)

@@ -127,8 +127,10 @@ static int check_offer(struct uploads *u, struct upload_slot *s,
 	upload_name(s, name, sizeof(name));
 	if (memcmp(ours, s->proof.digest, DIGEST_LEN) == 0) {
 		*offset_out = s->offer.offset;
-		if (s->offer.offset > s->resumed_from)
+		if (s->offer.offset > s->best) {
+			s->best = s->offer.offset;
 			peer_progress(u->job->peer);
+		}
 		report_bytes(u->job->report, s->offer.offset, true);
 		report_note(u->job->report, "%s: continuing at %s",
 			upload_name(s, name, sizeof(name)),

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/err.h"
+#include "daemon/guard.h"
 #include "daemon/log.h"
 #include "os/clock.h"
 #include "os/fd.h"
@@ -18,9 +20,12 @@
 #define BUSY_LEN_MAX     256
 #define DISCARD_MAX      (1u << 20)
 
-void acceptor_init(struct acceptor *a, struct table *table, const struct conn_env *env)
+void acceptor_init(struct acceptor *a, struct table *table, struct guard *guard,
+	const struct conn_env *env)
 {
-	*a = (struct acceptor){.table = table, .env = env, .spare_fd = -1};
+	*a = (struct acceptor){
+		.table = table, .guard = guard, .env = env, .spare_fd = -1};
+	table->guard = guard;
 	a->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -47,12 +52,11 @@ static void acceptor_pause(struct acceptor *a, int errnum)
 }
 
 /* Best effort: the peer is not waited for. */
-static void busy_answer(int fd)
+static void busy_answer(int fd, const char *text)
 {
-	static const char text[] = "the server is busy: all its connections are taken";
 	const struct msg_error msg = {
 		.code = ERR_BUSY,
-		.text = {.bytes = text, .len = sizeof(text) - 1},
+		.text = {.bytes = text, .len = (uint32_t)strlen(text)},
 	};
 	uint8_t out[WIRE_PREFACE_LEN + FRAME_HEADER_LEN + BUSY_LEN_MAX];
 	uint8_t *header = out + WIRE_PREFACE_LEN;
@@ -74,30 +78,81 @@ static void busy_answer(int fd)
 	recv(fd, NULL, DISCARD_MAX, MSG_DONTWAIT | MSG_TRUNC);
 }
 
+/* What the guard says of a newcomer from KEY, after what can be done about it. */
+static enum guard_verdict acceptor_ask(
+	struct acceptor *a, const struct guard_key *key, int *wait_ms_out)
+{
+	enum guard_verdict verdict =
+		guard_ask(a->guard, key, clock_now_ms(), wait_ms_out);
+
+	if (verdict != GUARD_CROWDED)
+		return verdict;
+	table_reap(a->table);
+	verdict = guard_ask(a->guard, key, clock_now_ms(), wait_ms_out);
+	if (verdict == GUARD_CROWDED && table_evict(a->table, key))
+		verdict = guard_ask(a->guard, key, clock_now_ms(), wait_ms_out);
+	return verdict;
+}
+
+/* Whether FD may come in from KEY; answered and closed when it may not. */
+static bool acceptor_let_in(struct acceptor *a, int fd, const struct guard_key *key)
+{
+	char address[GUARD_TEXT_MAX], what[GUARD_TEXT_MAX + 40], text[96];
+	int wait_ms;
+
+	if (!a->guard)
+		return true;
+	guard_key_format(address, key);
+	switch (acceptor_ask(a, key, &wait_ms)) {
+	case GUARD_LET_IN:
+		return true;
+	case GUARD_CROWDED:
+		snprintf(what, sizeof(what), "%s has as many connections as it may",
+			address);
+		snprintf(text, sizeof(text),
+			"the server is busy: your address has as many connections as it "
+			"may");
+		break;
+	case GUARD_HELD_OFF:
+		snprintf(what, sizeof(what), "%s is held off", address);
+		snprintf(text, sizeof(text),
+			"too many failures from this address: come back in %d s",
+			(wait_ms + 999) / 1000);
+		break;
+	}
+	acceptor_complain(a, what, "turned a new one away");
+	busy_answer(fd, text);
+	fd_close(fd);
+	return false;
+}
+
 /* FD has a connection that is to be served, CROWDED when descriptors have run out. */
 static void acceptor_admit(
 	struct acceptor *a, int fd, const struct sock_addr *peer, bool crowded)
 {
 	struct table *t = a->table;
 	struct conn_env env = *a->env;
+	struct guard_key key = guard_key_of(peer);
 	const char *what = "out of descriptors";
 
+	if (!acceptor_let_in(a, fd, &key))
+		return;
 	sock_format(env.peer, peer);
 	if (t->count >= t->max)
 		table_reap(t);
 	if (!crowded && t->count < t->max) {
-		if (table_start(t, &env, fd) == 0)
+		if (table_start(t, &env, &key, fd) == 0)
 			return;
 		what = "out of memory or threads";
 	} else if (!crowded) {
 		what = "all connections are taken (--max-connections)";
 	}
-	if (table_evict(t) && table_start(t, &env, fd) == 0) {
+	if (table_evict(t, NULL) && table_start(t, &env, &key, fd) == 0) {
 		acceptor_complain(a, what, "closed the oldest that had made no request");
 		return;
 	}
 	acceptor_complain(a, what, "turned a new one away");
-	busy_answer(fd);
+	busy_answer(fd, "the server is busy: all its connections are taken");
 	fd_close(fd);
 }
 

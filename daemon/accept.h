@@ -2,6 +2,10 @@
 /*
  * From a listening socket to a running connection, or to a readable "busy".
  *
+ * The guard is asked first: for an address that is held off, or that has all the
+ * connections it may have, neither a thread nor a byte of TLS is spent.  An address that
+ * has too many gives up its own oldest one that has made no request.
+ *
  * Whatever runs out (places, descriptors, threads), the oldest connection
  * that has made no request gives way to the new one; only when there is
  * none is the new one turned away.  The main thread's.
@@ -16,6 +20,7 @@
 
 struct acceptor {
 	struct table *table;        /* borrowed */
+	struct guard *guard;        /* borrowed, or NULL: everybody may come in */
 	const struct conn_env *env; /* borrowed: what every connection is given */
 	int spare_fd;               /* owned: given up for an accept when descriptors
 				     * run out; or -1 */
@@ -23,7 +28,9 @@ struct acceptor {
 	int64_t complain_ms;        /* do not complain again before */
 };
 
-void acceptor_init(struct acceptor *a, struct table *table, const struct conn_env *env);
+/* GUARD is TABLE's from here on, too. */
+void acceptor_init(struct acceptor *a, struct table *table, struct guard *guard,
+	const struct conn_env *env);
 void acceptor_fini(struct acceptor *a);
 
 /* Accepts one connection from LISTEN_FD, which is readable. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "daemon/conn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,13 +9,11 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "daemon/guard.h"
 #include "daemon/log.h"
 #include "os/clock.h"
 #include "os/fd.h"
 
-/* Requests a client may leave unanswered: enough to fill a batch while the last one is
- * flushed, and as many on the way. */
-#define DEPTH          (4 * BATCH_MAX)
 #define DRAIN_PAUSE_MS 500
 /* A client that pauses for so long may be gone: what was verified does not wait for it.
  */
@@ -39,6 +38,8 @@ static const struct {
 	{MSG_LINK, "link", conn_link, true},
 	{MSG_ATTR, "attr", conn_attr, true},
 	{MSG_FLUSH, "flush", conn_flush, false},
+	{MSG_STAT, "stat", conn_stat, false},
+	{MSG_JOIN, "join", conn_join, false},
 };
 
 void conn_path(char out[PATH_WIRE_MAX + 1], const struct wire_str *s)
@@ -51,14 +52,33 @@ void conn_log(const struct conn *c, const struct conn_event *e)
 {
 	char path[1024], hex[2 * DIGEST_LEN + 1] = "-", took[TEXT_DURATION_MAX];
 	const char *name = e->path ? e->path : "";
-	text_escape(path, sizeof(path), name, strlen(name));
+	text_quote(path, sizeof(path), name, strlen(name));
 	if (e->digest)
 		text_hex(hex, e->digest, DIGEST_LEN);
 	text_format_duration(took, (uint64_t)(clock_now_ms() - e->started_ms));
 	log_line(e->result == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE,
 		"%s %s path=\"%s\" bytes=%llu sha256=%s time=\"%s\" result=\"%s\"",
-		c->env->peer, e->op, path, (unsigned long long)e->bytes, hex, took,
+		c->label, e->op, path, (unsigned long long)e->bytes, hex, took,
 		e->result == 0 ? "ok" : err_text(e->result));
+}
+
+/* What a client may be told of ERR: one that only drops files does not learn which names
+ * exist. */
+static int conn_veil(const struct conn *c, int err)
+{
+	if (!c->client || (c->client->rights & RIGHTS_SEE))
+		return err;
+	switch (-err) {
+	case ERR_NOT_FOUND:
+	case ERR_EXISTS:
+	case ERR_IS_DIR:
+	case ERR_NOT_DIR:
+	case ERR_NOT_REGULAR:
+	case ERR_ESCAPE:
+		return -ERR_DENIED;
+	default:
+		return err;
+	}
 }
 
 /* -- The batch ---------------------------------------------------------- */
@@ -93,7 +113,8 @@ static int conn_done(void *ctx, const struct batch_tag *tag, int result)
 	if (channel_error(c->channel))
 		return 0;
 	int err = result < 0
-			  ? channel_send_error(c->channel, tag->id, result, NULL)
+			  ? channel_send_error(
+				    c->channel, tag->id, conn_veil(c, result), NULL)
 			  : send_done(c, tag, c->batch_sync ? DURABLE_DISK : DURABLE_NOT);
 	return err < 0 && !channel_error(c->channel) ? err : 0;
 }
@@ -110,7 +131,7 @@ int conn_batch(struct conn *c, bool sync)
 {
 	int err = 0;
 	if (!c->batch) {
-		err = batch_new(&c->batch, c->env->root_fd, sync, conn_done, c);
+		err = batch_new(&c->batch, c->root_fd, sync, conn_done, c);
 		if (err == 0)
 			batch_on_beat(c->batch, conn_beat, c);
 	} else if (sync != c->batch_sync) {
@@ -137,8 +158,10 @@ int conn_commit(struct conn *c)
 int conn_refuse(struct conn *c, uint32_t id, int err, const char *text)
 {
 	int failed = conn_commit(c);
+	int shown = conn_veil(c, err);
 	if (failed == 0)
-		failed = channel_send_error(c->channel, id, err, text);
+		failed = channel_send_error(
+			c->channel, id, shown, shown == err ? text : NULL);
 	return failed;
 }
 
@@ -163,16 +186,14 @@ static int conn_open(struct conn *c, const struct conn_env *env, int *fd)
 		.min_rate = config->min_rate,
 		.stop_fd = -1,
 	};
-	*c = (struct conn){.env = env, .offer = {.stage = STAGE_NONE, .fd = -1}};
+	*c = (struct conn){
+		.env = env, .offer = {.stage = STAGE_NONE, .fd = -1}, .root_fd = -1};
 	c->area.fd = c->walk_base = -1;
-	dir_cache_init(&c->dirs, env->root_fd);
+	snprintf(c->label, sizeof(c->label), "%s", env->peer);
 	int err = channel_new(&c->channel, *fd, ROLE_SERVER, &limits);
 	if (err < 0)
 		return err;
 	sock_tune(fd_take(fd), config->idle_timeout_ms);
-	err = stage_area_init(&c->area, env->root_fd);
-	if (err < 0)
-		return err;
 	c->digest = digest_new();
 	return c->digest ? 0 : -ERR_RESOURCE;
 }
@@ -190,52 +211,36 @@ static void conn_close(struct conn *c)
 	digest_free(c->digest);
 	dir_cache_fini(&c->dirs);
 	stage_area_fini(&c->area);
+	account_close(c->account);
+	fd_close(c->root_fd);
 	server_conn_closing(c->env->slot);
 	channel_free(c->channel);
+	client_put(c->client);
 }
 
-static int send_hello(struct conn *c)
+void conn_strike(struct conn *c)
 {
-	struct msg_hello m = {
-		.version = 1,
-		.chunk_size = c->env->config->chunk_size,
-		.depth = DEPTH,
-		.agent = {"sockd " PACKAGE_VERSION, strlen("sockd " PACKAGE_VERSION)},
-	};
-	struct wcur w;
-	channel_begin(c->channel, &w);
-	msg_hello_encode(&w, &m);
-	int err = channel_end(c->channel, &w, MSG_HELLO, 0);
-	return err < 0 ? err : channel_flush(c->channel);
+	server_conn_outcome(c->env->slot, CONN_STRIKE);
 }
 
-/* Preface and HELLO, within the handshake's absolute deadline. */
-static int conn_greet(struct conn *c)
+/* Somebody without any right can only take up an invitation. */
+static bool conn_is_stranger(const struct conn *c, const struct channel_msg *m)
 {
-	channel_set_deadline(
-		c->channel, clock_now_ms() + c->env->config->handshake_timeout_ms);
-	int err = channel_wait(c->channel, -1, c->env->drain_fd);
-	if (err == 0)
-		err = channel_read_preface(c->channel);
-	/* Whoever it was that knocked is told what this is, before anything else. */
-	int sent = channel_send_preface(c->channel);
-	if (err == 0)
-		err = sent;
-	if (err == 0)
-		err = send_hello(c);
-	struct channel_msg m;
-	struct msg_hello hello;
-	if (err == 0)
-		err = channel_read(c->channel, &m);
-	if (err == 0)
-		err = msg_hello_decode(&hello, m.payload, m.len);
-	if (err < 0)
-		return err == -ERR_INTERRUPTED ? -ERR_SHUTDOWN : err;
-	memcpy(c->run, hello.run, MSG_RUN_LEN);
-	if (hello.chunk_size < channel_chunk_size(c->channel))
-		channel_set_chunk_size(c->channel, hello.chunk_size);
-	channel_session(c->channel)->rights = c->env->config->anonymous;
-	return 0;
+	return c->client->rights == RIGHT_NONE && m->type != MSG_JOIN;
+}
+
+/* There is nothing to go on with. */
+static int conn_turn_away(struct conn *c)
+{
+	conn_strike(c);
+	snprintf(c->refusal, sizeof(c->refusal),
+		c->has_fingerprint
+			? "the server does not know %s: join with an invitation, or ask "
+			  "for sockd authorize with this fingerprint"
+			: "the server gives no rights to clients without identity%s",
+		c->identity);
+	c->why = c->refusal;
+	return -ERR_DENIED;
 }
 
 static int conn_deny(struct conn *c, const struct channel_msg *m)
@@ -263,11 +268,12 @@ static int conn_dispatch(struct conn *c, const struct channel_msg *m, bool denie
 	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
 		if (requests[i].type != m->type)
 			continue;
-		if (denied) {
+		if (denied || conn_is_stranger(c, m)) {
 			conn_log(c, &(struct conn_event){.op = requests[i].name,
 					    .started_ms = clock_now_ms(),
 					    .result = -ERR_DENIED});
-			return conn_deny(c, m);
+			return conn_is_stranger(c, m) ? conn_turn_away(c)
+						      : conn_deny(c, m);
 		}
 		return requests[i].batched
 			       ? requests[i].handle(c, m)
@@ -318,6 +324,8 @@ static int conn_next_request(struct conn *c, bool first)
 	if (first) {
 		channel_set_deadline(c->channel, -1);
 		server_conn_active(c->env->slot);
+		if (c->client->rights != RIGHT_NONE)
+			server_conn_outcome(c->env->slot, CONN_KNOWN);
 	}
 	return conn_dispatch(c, &m, err == -ERR_DENIED);
 }
@@ -328,8 +336,10 @@ static void conn_farewell(struct conn *c, int err)
 	if (err == -ERR_CLOSED)
 		return;
 	const char *breach = channel_breach(c->channel);
-	const char *why = *breach ? breach : err_text(err);
-	log_line(LOG_LEVEL_NOTICE, "%s connection ended: %s", c->env->peer, why);
+	const char *why = c->why ? c->why : *breach ? breach : err_text(err);
+	const char *tls = channel_tls(c->channel) ? tls_why(channel_tls(c->channel)) : "";
+	log_line(LOG_LEVEL_NOTICE, "%s connection ended: %s%s%s", c->label, why,
+		*tls ? ": " : "", tls);
 	if (channel_error(c->channel))
 		return;
 	channel_set_deadline(c->channel, clock_now_ms() + FAREWELL_MS);
@@ -339,15 +349,28 @@ static void conn_farewell(struct conn *c, int err)
 		channel_linger(c->channel, FAREWELL_MS);
 }
 
+/* Greeting and first request; what fails until then is a strike, unless the peer just
+ * went away or it was our own doing. */
+static int conn_first(struct conn *c)
+{
+	int err = conn_greet(c);
+	if (err == 0)
+		err = conn_next_request(c, true);
+	if (err == -ERR_TIMEOUT || err == -ERR_PROTOCOL || err == -ERR_VERSION ||
+		err == -ERR_GARBLED)
+		conn_strike(c);
+	return err;
+}
+
 void conn_serve(const struct conn_env *env, int fd)
 {
 	struct conn c;
 	FD_OWNED owned = fd;
 	int err = conn_open(&c, env, &owned);
 	if (err == 0)
-		err = conn_greet(&c);
-	for (bool first = true; err == 0; first = false)
-		err = conn_next_request(&c, first);
+		err = conn_first(&c);
+	while (err == 0)
+		err = conn_next_request(&c, false);
 	if (c.channel) {
 		if (conn_commit(&c) == 0)
 			conn_farewell(&c, err);

@@ -15,7 +15,10 @@
 
 #include "base/compiler.h"
 #include "crypto/digest.h"
+#include "crypto/identity.h"
+#include "daemon/account.h"
 #include "daemon/claim.h"
+#include "daemon/client.h"
 #include "daemon/server.h"
 #include "os/beneath.h"
 #include "os/stage.h"
@@ -36,9 +39,28 @@ struct offer {
 		*digest; /* owned: of the first OFFSET bytes; made when first needed */
 };
 
+/* Requests a client may leave unanswered: enough to fill a batch while the last one is
+ * flushed, and as many on the way. */
+#define CONN_DEPTH (4 * BATCH_MAX)
+
+#define CONN_LABEL_MAX (SOCK_NAME_MAX + CLIENT_NAME_MAX + 1)
+
 struct conn {
 	const struct conn_env *env; /* borrowed */
 	struct channel *channel;    /* owned */
+	char label[CONN_LABEL_MAX]; /* in the log: address, and name if it is known */
+	const char *why; /* what the peer is told when it is over: static, or REFUSAL */
+	char refusal[192];
+
+	/* Who it is: after the greeting. */
+	bool has_fingerprint;
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	char identity[FINGERPRINT_TEXT_MAX]; /* the same as text, or "" */
+	bool known;                          /* to the registry; else it is anonymous */
+	struct client *client;               /* owned reference: what it may do */
+	int root_fd;             /* owned: its root; -1 without any right */
+	struct account *account; /* owned; NULL without any right */
+
 	struct digest *digest;      /* owned */
 	struct dir_cache dirs;
 	struct stage_area area;
@@ -55,12 +77,19 @@ typedef int conn_handler_fn(struct conn *c, const struct channel_msg *m);
 
 conn_handler_fn conn_ask, conn_put;                           /* put.c */
 conn_handler_fn conn_get;                                     /* get.c */
-conn_handler_fn conn_list, conn_next;                         /* list.c */
+conn_handler_fn conn_list, conn_next, conn_stat;              /* list.c */
 conn_handler_fn conn_mkdir, conn_link, conn_attr, conn_flush; /* tree.c */
+conn_handler_fn conn_join;                                    /* join.c */
 
 /* A request that the client has no right to: refused, with what belongs to it passed
  * over. */
 conn_handler_fn conn_get_denied;
+
+/* greet.c: all that comes before the first request. */
+int conn_greet(struct conn *c) MUST_CHECK;
+
+/* This connection counts against its address (daemon/guard.h). */
+void conn_strike(struct conn *c);
 
 /* Releases what an ASK put on offer; the partial stays. */
 void conn_offer_drop(struct conn *c);

@@ -94,6 +94,7 @@ int conn_get(struct conn *c, const struct channel_msg *m)
 	uint64_t offered = get.offset;
 	if (offered > 0)
 		session_expect_proof(channel_session(c->channel), id);
+	channel_expect_work(c->channel, offered);
 	char path[PATH_WIRE_MAX + 1] = "";
 	struct conn_event event = {
 		.op = "get", .path = path, .started_ms = clock_now_ms()};

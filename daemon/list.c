@@ -50,18 +50,23 @@ static void entry_set_error(struct msg_entry *e, int err)
 }
 
 /* The root itself, or what a single path leads to (links are followed). */
-static int list_self(struct conn *c, uint32_t id, const char *path)
+int conn_stat(struct conn *c, const struct channel_msg *m)
 {
+	struct msg_stat request;
+	int err = msg_stat_decode(&request, m->payload, m->len);
+	if (err < 0)
+		return err == -ERR_PROTOCOL ? err : conn_refuse(c, m->id, err, NULL);
+	char path[PATH_WIRE_MAX + 1];
+	conn_path(path, &request.path);
 	struct stat st;
-	FD_OWNED fd = beneath_open(c->env->root_fd, path, O_PATH, 0);
+	FD_OWNED fd = beneath_open(c->root_fd, path, O_PATH, 0);
 	if (fd < 0)
-		return conn_refuse(c, id, fd, NULL);
+		return conn_refuse(c, m->id, fd, NULL);
 	if (fstat(fd, &st) < 0)
-		return conn_refuse(c, id, -ERR_IO, NULL);
+		return conn_refuse(c, m->id, -ERR_IO, NULL);
 	struct msg_entry e = {.path = {"", 0}, .target = {"", 0}};
 	entry_set_stat(&e, &st);
-	int err = send_entry(c, id, &e);
-	return err < 0 ? err : send_listed(c, id, false);
+	return send_entry(c, m->id, &e);
 }
 
 /* What no message can name is told of as the directory in which it stands. */
@@ -129,11 +134,9 @@ int conn_list(struct conn *c, const struct channel_msg *m)
 	char path[PATH_WIRE_MAX + 1];
 	conn_path(path, &list.path);
 	list_end(c);
-	if (list.flags & LIST_SELF)
-		return list_self(c, m->id, path);
 	struct conn_event event = {
 		.op = "list", .path = path, .started_ms = clock_now_ms()};
-	c->walk_base = beneath_open(c->env->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	c->walk_base = beneath_open(c->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	err = c->walk_base < 0
 		      ? c->walk_base
 		      : walk_new(&c->walk, c->walk_base, "", list.flags & LIST_RECURSIVE);

@@ -20,7 +20,7 @@ const char *listen_error(int err)
 	case -ERR_USAGE:
 		return "HOST, HOST:PORT, [V6]:PORT or :PORT is needed";
 	case -ERR_DENIED:
-		return "without TLS only loopback addresses are allowed";
+		return "with --plaintext only loopback addresses are allowed";
 	default:
 		return err_text(err);
 	}

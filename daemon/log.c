@@ -14,7 +14,7 @@
 
 #define LINE_MAX_LEN 2048 /* below PIPE_BUF, so that lines never mix in a pipe */
 
-static bool to_journal; /* frozen after log_init */
+static bool to_journal, is_plain; /* frozen after log_init and log_plain */
 
 void log_init(void)
 {
@@ -29,6 +29,11 @@ void log_init(void)
 	to_journal = strcmp(stream, own) == 0;
 }
 
+void log_plain(void)
+{
+	is_plain = true;
+}
+
 /* The priority or the time, and the level where people must see it; its length. */
 static size_t prefix_write(char *out, size_t cap, enum log_level level)
 {
@@ -39,6 +44,9 @@ static size_t prefix_write(char *out, size_t cap, enum log_level level)
 	struct tm tm;
 	size_t len;
 
+	if (is_plain)
+		return (size_t)snprintf(out, cap, "sockd: %s",
+			level == LOG_LEVEL_WARNING ? word : "");
 	if (to_journal)
 		return (size_t)snprintf(out, cap, "<%d>", level);
 	len = strftime(out, cap, "%Y-%m-%dT%H:%M:%SZ ", gmtime_r(&now, &tm));

@@ -17,6 +17,8 @@ enum log_level {
 };
 
 void log_init(void); /* before threads */
+/* A command reports to whoever gave it: "sockd: " in place of the time. */
+void log_plain(void);
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif

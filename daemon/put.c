@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "daemon/conn.h"
+#include "daemon/room.h"
 #include "os/clock.h"
 #include "os/fd.h"
 #include "transfer/attr.h"
@@ -25,6 +26,8 @@
 #define CLAIM_STALL_MS 3000
 /* How long a new connection waits for another to let go of the partial. */
 #define CLAIM_WAIT_MS 2000
+/* Of a file of unknown size so much room is reserved ahead, where there is so much. */
+#define ROOM_STEP (4u << 20)
 
 /* One upload on its way. */
 struct upload {
@@ -33,10 +36,12 @@ struct upload {
 	struct msg_put put;
 	struct msg_file file;
 	char path[PATH_WIRE_MAX + 1];
-	struct dir *parent; /* owned reference */
-	const char *leaf;   /* within path */
-	struct stage stage; /* owned */
-	int whole_fd;       /* owned: the finished file that was offered and taken up */
+	struct dir *parent;       /* owned reference */
+	const char *leaf;         /* within path */
+	struct stage stage;       /* owned */
+	struct room room;         /* reserved for what is to come */
+	char text[ROOM_TEXT_MAX]; /* why it is refused, where a code is not enough */
+	int whole_fd; /* owned: the finished file that was offered and taken up */
 	struct claim own_claim;
 	struct claim *claim; /* borrowed: own_claim, or the one of the offer that was
 				taken up */
@@ -132,7 +137,7 @@ static int answer_ask(
 	struct conn *c, uint32_t id, const struct msg_ask *ask, const char *path)
 {
 	struct stat st;
-	int err = beneath_lstat(c->env->root_fd, path, &st);
+	int err = beneath_lstat(c->root_fd, path, &st);
 	bool exists = err == 0;
 	if (err < 0 && err != -ERR_NOT_FOUND)
 		return conn_refuse(c, id, err, NULL);
@@ -161,7 +166,7 @@ int conn_ask(struct conn *c, const struct channel_msg *m)
 	char path[PATH_WIRE_MAX + 1];
 	conn_path(path, &ask.path);
 	conn_offer_drop(c);
-	err = prefix_key(c->offer.key, "", path, ask.tag, MSG_TAG_LEN);
+	err = prefix_key(c->offer.key, c->identity, path, ask.tag, MSG_TAG_LEN);
 	return err < 0 ? conn_refuse(c, m->id, err, NULL)
 		       : answer_ask(c, m->id, &ask, path);
 }
@@ -188,7 +193,8 @@ static int upload_match_offer(struct upload *u)
 	struct offer *o = &u->conn->offer;
 	int err = 0;
 	if (o->id == u->id || (u->put.flags & PUT_RESUMABLE))
-		err = prefix_key(u->key, "", u->path, u->put.tag, MSG_TAG_LEN);
+		err = prefix_key(
+			u->key, u->conn->identity, u->path, u->put.tag, MSG_TAG_LEN);
 	u->offered = err == 0 && o->id == u->id &&
 		     memcmp(o->key, u->key, STAGE_KEY_LEN) == 0 &&
 		     offer_fits(o, &u->file);
@@ -197,9 +203,34 @@ static int upload_match_offer(struct upload *u)
 	return !u->offered && u->file.offset != 0 ? -ERR_PROTOCOL : err;
 }
 
+/* Who must not replace a file needs a name for it, be there one or not: a client that may
+ * not know which names exist does not learn it from its quota. */
+static bool upload_is_new(const struct upload *u)
+{
+	struct stat st;
+	return (u->put.flags & PUT_NO_CLOBBER) ||
+	       fstatat(u->parent->fd, u->leaf, &st, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+/* Room for what is to come; of unknown size nothing yet. */
+static int upload_reserve(struct upload *u)
+{
+	struct conn *c = u->conn;
+	struct offer *o = &c->offer;
+	int err = 0;
+	if ((u->offered && o->kind == OFFER_WHOLE) || !account_has_quota(c->account))
+		return 0;
+	/* What is not continued makes room first. */
+	if (u->offered)
+		err = room_cut(c, o->stage.fd, u->file.offset);
+	uint64_t bytes =
+		u->file.size == MSG_SIZE_UNKNOWN ? 0 : u->file.size - u->file.offset;
+	return err < 0 ? err : room_take(c, &u->room, upload_is_new(u), bytes, u->text);
+}
+
 /* Says early what would only fail at the end: a name that is taken, a disk
  * that is too small.  Small files are cheaper tried than asked about. */
-static int upload_precheck(const struct upload *u, char *text, size_t cap)
+static int upload_precheck(struct upload *u)
 {
 	struct stat st;
 	bool no_clobber = u->put.flags & PUT_NO_CLOBBER;
@@ -221,7 +252,7 @@ static int upload_precheck(const struct upload *u, char *text, size_t cap)
 	if (need <= room)
 		return 0;
 	char needs[TEXT_SIZE_MAX], has[TEXT_SIZE_MAX];
-	snprintf(text, cap, "the disk is full (needs %s, has %s)",
+	snprintf(u->text, sizeof(u->text), "the disk is full (needs %s, has %s)",
 		text_format_size(needs, need), text_format_size(has, room));
 	return -ERR_NO_SPACE;
 }
@@ -266,15 +297,14 @@ static int upload_open_stage(struct upload *u)
 		err = upload_open_resumable(u);
 	else
 		err = stage_create(&c->area, u->parent, &u->stage);
-	if (err == 0 && u->stage.resumable &&
-		ftruncate(u->stage.fd, (off_t)u->file.offset) < 0)
-		err = -err_from_errno(errno);
+	if (err == 0 && u->stage.resumable)
+		err = room_cut(c, u->stage.fd, u->file.offset);
 	if (err == 0 && u->file.offset == 0)
 		err = digest_start(c->digest);
 	return err;
 }
 
-static int upload_open(struct upload *u, char *text, size_t cap)
+static int upload_open(struct upload *u)
 {
 	struct conn *c = u->conn;
 	bool parents = u->put.flags & PUT_PARENTS;
@@ -286,19 +316,36 @@ static int upload_open(struct upload *u, char *text, size_t cap)
 	if (err == 0)
 		err = conn_batch(c, !(u->put.flags & PUT_NO_SYNC));
 	if (err == 0)
-		err = dir_cache_parent(&c->dirs, u->path, parents, &u->parent, &u->leaf);
+		err = room_parent(c, u->path, parents, &u->parent, &u->leaf, u->text);
 	if (err < 0)
 		return err;
 	/* Now: they stay when this fails, and the next to come here does not know them as
 	 * new. */
 	conn_note_made(c, u->parent);
-	err = upload_precheck(u, text, cap);
+	err = upload_reserve(u);
+	if (err == 0)
+		err = upload_precheck(u);
 	if (err == 0)
 		err = upload_open_stage(u);
 	return err;
 }
 
 /* -- PUT: the data and after ---------------------------------------------- */
+
+/* A file of unknown size grows to END bytes. */
+static int upload_admit(void *ctx, uint64_t end)
+{
+	struct upload *u = ctx;
+	uint64_t has = u->file.offset + u->room.bytes;
+	int err = -ERR_NO_SPACE;
+	if (end <= has)
+		return 0;
+	if (end - has < ROOM_STEP)
+		err = room_take(u->conn, &u->room, 0, ROOM_STEP, u->text);
+	if (err == -ERR_NO_SPACE)
+		err = room_take(u->conn, &u->room, 0, end - has, u->text);
+	return err;
+}
 
 static void upload_progress(void *ctx, uint64_t bytes)
 {
@@ -321,7 +368,8 @@ static int upload_failed(void *ctx, int err)
 			.started_ms = u->started_ms,
 			.result = err,
 		});
-	int failed = conn_refuse(u->conn, u->id, err, NULL);
+	bool explained = err == -ERR_NO_SPACE && *u->text;
+	int failed = conn_refuse(u->conn, u->id, err, explained ? u->text : NULL);
 	return failed < 0 ? failed : channel_flush(u->conn->channel);
 }
 
@@ -348,6 +396,8 @@ static int upload_publish(struct upload *u, const struct received *got)
 		.started_ms = u->started_ms,
 	};
 	memcpy(tag.digest, got->digest, DIGEST_LEN);
+	room_shrink(c, &u->room, got->size - u->file.offset);
+	room_give(&u->room, &tag);
 	int err = upload_set_attr(u);
 	if (err < 0)
 		return batch_add_result(c->batch, &tag, err);
@@ -360,9 +410,14 @@ static int upload_publish(struct upload *u, const struct received *got)
 /* What is left of an upload that broke off: its verified beginning, or nothing. */
 static void upload_leave(struct upload *u, const struct received *got, int err)
 {
-	bool keep = got->aborted != ERR_CHANGED &&
+	struct conn *c = u->conn;
+	bool keep = u->stage.resumable && got->aborted != ERR_CHANGED &&
 		    !(err == -ERR_ABORTED && got->aborted == ERR_MISMATCH);
-	stage_break_off(&u->stage, keep ? got->good : 0);
+	uint64_t kept = keep ? got->good : 0;
+	stage_break_off(&u->stage, kept);
+	if (kept < u->file.offset && c->account)
+		account_forget(c->account, u->file.offset - kept);
+	room_settle(c, &u->room, 0, kept > u->file.offset ? kept - u->file.offset : 0);
 }
 
 static int upload_receive(struct upload *u)
@@ -373,6 +428,9 @@ static int upload_receive(struct upload *u)
 		.digest = c->digest,
 		.fd = u->stage.fd,
 		.write_behind = c->batch_sync && is_large(&u->file),
+		.admit = u->file.size == MSG_SIZE_UNKNOWN && account_has_quota(c->account)
+				 ? upload_admit
+				 : NULL,
 		.progress = upload_progress,
 		.failed = upload_failed,
 		.ctx = u,
@@ -389,22 +447,23 @@ static int upload_receive(struct upload *u)
 
 /* Refuses before any data was looked at, and lets it pass.  A small file is refused in
  * its turn with the batch, so that many of them do not make many small batches. */
-static int upload_refuse(struct upload *u, int err, const char *text)
+static int upload_refuse(struct upload *u, int err)
 {
 	struct conn *c = u->conn;
 	struct batch_tag tag = {.id = u->id,
 		.path = u->path,
 		.is_file = true,
 		.started_ms = u->started_ms};
+	const char *text = err == -ERR_NO_SPACE && *u->text ? u->text : NULL;
 	int failed;
-	if (c->batch && !is_large(&u->file)) {
+	if (c->batch && !is_large(&u->file) && !text) {
 		failed = batch_add_result(c->batch, &tag, err);
 	} else {
 		conn_log(c, &(struct conn_event){.op = "put",
 				    .path = u->path,
 				    .started_ms = u->started_ms,
 				    .result = err});
-		failed = conn_refuse(c, u->id, err, *text ? text : NULL);
+		failed = conn_refuse(c, u->id, err, text);
 		if (failed == 0)
 			failed = channel_flush(c->channel);
 	}
@@ -422,11 +481,10 @@ static int upload_run(struct upload *u)
 	err = msg_file_decode(&u->file, m.payload, m.len);
 	if (err < 0)
 		return err;
-	char text[128] = "";
-	err = upload_open(u, text, sizeof(text));
-	if (err == -ERR_PROTOCOL)
+	err = upload_open(u);
+	if (err == -ERR_PROTOCOL || channel_error(u->conn->channel))
 		return err;
-	return err < 0 ? upload_refuse(u, err, text) : upload_receive(u);
+	return err < 0 ? upload_refuse(u, err) : upload_receive(u);
 }
 
 int conn_put(struct conn *c, const struct channel_msg *m)
@@ -449,6 +507,7 @@ int conn_put(struct conn *c, const struct channel_msg *m)
 	conn_path(u.path, &u.put.path);
 	err = upload_run(&u);
 	stage_discard(&u.stage);
+	room_settle(c, &u.room, 0, 0);
 	fd_close(u.whole_fd);
 	dir_put(u.parent);
 	claim_drop(c->env->claims, u.claim);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -17,18 +18,28 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "crypto/tls.h"
 #include "daemon/accept.h"
+#include "daemon/account.h"
 #include "daemon/claim.h"
+#include "daemon/guard.h"
 #include "daemon/listen.h"
 #include "daemon/log.h"
+#include "daemon/registry.h"
+#include "daemon/seccomp.h"
+#include "daemon/state.h"
 #include "daemon/sweep.h"
 #include "daemon/systemd.h"
 #include "daemon/table.h"
 #include "os/clock.h"
 #include "os/fd.h"
+#include "os/landlock.h"
 
 #define STATUS_FAILED 1
 #define STATUS_CONFIG 2
+
+/* How often the list of clients is looked at where the kernel does not tell of changes. */
+#define LOOK_MS 2000
 
 #define END_TIMEOUT_MS 5000 /* for threads to end after their sockets were shut down */
 
@@ -48,8 +59,14 @@ enum phase {
 
 /* The main thread's, but for draining and what conn_env lends out. */
 struct server {
-	const struct config *config; /* borrowed */
+	struct config *config;   /* owned reference: the one in force */
+	struct tls_context *tls; /* owned reference, likewise */
+	struct registry *registry; /* owned */
+	struct accounts *accounts; /* owned */
+	struct guard *guard;       /* owned */
+	uint64_t registry_version; /* that connections were last held against */
 	int root_fd;                 /* owned */
+	int state_fd;                /* owned */
 	int drain_fd;                /* owned: an eventfd, readable once draining */
 	int signal_fd;               /* owned */
 	atomic_bool draining;
@@ -59,7 +76,7 @@ struct server {
 	struct sweep *sweep;   /* owned, or NULL */
 	struct listeners listeners;
 	struct table table;
-	struct conn_env env; /* frozen after start: what connections are given */
+	struct conn_env env; /* what the next connection is given */
 	struct acceptor acceptor;
 	struct systemd_beat beat;
 };
@@ -67,6 +84,16 @@ struct server {
 void server_conn_active(struct conn_slot *slot)
 {
 	slot_set_active(slot);
+}
+
+void server_conn_client(struct conn_slot *slot, struct client *client)
+{
+	slot_set_client(slot, client);
+}
+
+void server_conn_outcome(struct conn_slot *slot, enum outcome_of_conn outcome)
+{
+	slot_set_outcome(slot, outcome);
 }
 
 void server_conn_busy(struct conn_slot *slot, bool busy)
@@ -96,24 +123,22 @@ static int directory_open(const char *option, const char *path)
 	return fd;
 }
 
-/* Nothing is kept in the state directory yet; a wrong one is said now all the same. */
-static int directories_open(const struct config *config)
+static int directories_open(const struct config *config, int *root_out, int *state_out)
 {
-	FD_OWNED state_fd = -1;
-
-	if (config->state_dir) {
-		state_fd = directory_open("state-dir", config->state_dir);
-		if (state_fd < 0)
-			return -1;
-	}
-	return directory_open("root", config->root);
+	*root_out = directory_open("root", config->root);
+	*state_out = *root_out < 0 ? -1 : state_open(config);
+	return *state_out < 0 ? -1 : 0;
 }
 
 int server_check(const struct config *config)
 {
-	FD_OWNED root_fd = directories_open(config);
+	FD_OWNED root_fd = -1;
+	FD_OWNED state_fd = -1;
 
-	return root_fd < 0 ? STATUS_FAILED : EXIT_SUCCESS;
+	if (directories_open(config, &root_fd, &state_fd) < 0)
+		return STATUS_CONFIG;
+	printf("%s: the configuration is fine\n", config->file ? config->file : "sockd");
+	return EXIT_SUCCESS;
 }
 
 static void descriptors_raise(const struct config *config)
@@ -139,8 +164,8 @@ static int signals_open(void)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
 	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -155,7 +180,10 @@ static int server_init(struct server *s)
 	s->signal_fd = signals_open();
 	s->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->claims = claims_new();
-	if (err < 0 || s->signal_fd < 0 || s->drain_fd < 0 || !s->claims) {
+	s->accounts = accounts_new();
+	s->guard = guard_new();
+	if (err < 0 || s->signal_fd < 0 || s->drain_fd < 0 || !s->claims ||
+		!s->accounts || !s->guard) {
 		log_line(LOG_LEVEL_ERR, "cannot start: %s", err_text(ERR_RESOURCE));
 		return -ERR_RESOURCE;
 	}
@@ -165,11 +193,53 @@ static int server_init(struct server *s)
 static int server_open_sweep(struct server *s)
 {
 	int64_t age_sec = s->config->partial_age_sec;
-	int err = age_sec > 0 ? sweep_start(&s->sweep, s->root_fd, age_sec) : 0;
+	int err = age_sec > 0 ? sweep_start(&s->sweep, s->root_fd, s->registry, age_sec)
+			      : 0;
 
 	if (err < 0)
 		log_line(LOG_LEVEL_ERR, "cannot start a thread: %s", err_text(err));
 	return err;
+}
+
+static void identity_announce(const uint8_t fp[FINGERPRINT_LEN])
+{
+	char text[FINGERPRINT_TEXT_MAX];
+
+	log_line(LOG_LEVEL_NOTICE, "identity %s", fingerprint_format(text, fp));
+}
+
+/* Who we are, and whom we know. */
+static int server_open_identities(struct server *s)
+{
+	uint8_t fp[FINGERPRINT_LEN];
+	int err = state_tls(s->config, s->state_fd, &s->tls, fp);
+
+	if (err == 0)
+		err = registry_new(&s->registry, s->state_fd, s->config);
+	if (err < 0)
+		return err;
+	identity_announce(fp);
+	s->registry_version = registry_version(s->registry);
+	guard_configure(
+		s->guard, s->config->max_per_address, s->config->penalty_max_ms);
+	return 0;
+}
+
+/* The layers below our own care.  Where the kernel has none we serve without, and say
+ * so. */
+static int server_confine(struct server *s)
+{
+	s->env.landlock_abi = landlock_abi();
+	if (s->env.landlock_abi == 0)
+		log_line(LOG_LEVEL_WARNING,
+			"this kernel has no Landlock: connections are confined by path "
+			"resolution alone");
+	int err = seccomp_restrict();
+	if (err == -ERR_UNSUPPORTED)
+		log_line(LOG_LEVEL_WARNING, "system calls are not filtered: no seccomp");
+	else if (err < 0)
+		log_line(LOG_LEVEL_ERR, "cannot filter system calls: %s", err_text(err));
+	return err == -ERR_UNSUPPORTED ? 0 : err;
 }
 
 /* 0 or the exit status. */
@@ -181,35 +251,33 @@ static int server_open(struct server *s)
 	umask(mask);
 
 	descriptors_raise(s->config);
-	if (server_init(s) < 0)
-		return STATUS_FAILED;
-	s->root_fd = directories_open(s->config);
-	if (s->root_fd < 0)
+	if (server_init(s) < 0 ||
+		directories_open(s->config, &s->root_fd, &s->state_fd) < 0 ||
+		server_open_identities(s) < 0)
 		return STATUS_FAILED;
 	err = listeners_open(&s->listeners, s->config);
 	if (err < 0)
 		return err == -ERR_DENIED ? STATUS_CONFIG : STATUS_FAILED;
-	if (server_open_sweep(s) < 0)
-		return STATUS_FAILED;
 	s->env = (struct conn_env){
 		.config = s->config,
+		.tls = s->tls,
 		.server = s,
 		.claims = s->claims,
+		.registry = s->registry,
+		.accounts = s->accounts,
 		.root_fd = s->root_fd,
+		.state_fd = s->state_fd,
 		.drain_fd = s->drain_fd,
 		.umask = mask,
 	};
-	acceptor_init(&s->acceptor, &s->table, &s->env);
+	if (server_confine(s) < 0 || server_open_sweep(s) < 0)
+		return STATUS_FAILED;
+	acceptor_init(&s->acceptor, &s->table, s->guard, &s->env);
 	return 0;
 }
 
 static void server_announce(struct server *s)
 {
-	if (s->config->anonymous == 0)
-		log_line(LOG_LEVEL_WARNING,
-			"without TLS no client has an identity, and --anonymous=none "
-			"gives "
-			"such clients no rights: all will be refused");
 	listeners_announce(&s->listeners);
 	systemd_beat_init(&s->beat, clock_now_ms());
 	systemd_ready();
@@ -222,8 +290,14 @@ static void server_close(struct server *s)
 	listeners_close(&s->listeners);
 	table_fini(&s->table);
 	claims_free(s->claims);
+	accounts_free(s->accounts);
+	guard_free(s->guard);
+	registry_free(s->registry);
+	tls_context_free(s->tls);
+	config_put(s->config);
 	fd_close(s->drain_fd);
 	fd_close(s->signal_fd);
+	fd_close(s->state_fd);
 	fd_close(s->root_fd);
 }
 
@@ -270,7 +344,77 @@ static void server_advance(struct server *s)
 	}
 }
 
-/* -- Between ------------------------------------------------------------- */
+/* -- While it runs --------------------------------------------------------- */
+
+static bool client_may_go_on(void *ctx, const struct client *client)
+{
+	const struct server *s = ctx;
+	struct client *now;
+	bool same;
+
+	if (!client->has_fingerprint)
+		return client_is_equal(client, s->config->anonymous);
+	now = registry_find(s->registry, client->fingerprint);
+	same = now && client_is_equal(now, client);
+	client_put(now);
+	return same;
+}
+
+/* Ends the connections of those who may no longer do what they could when they came. */
+static void server_revise(struct server *s)
+{
+	unsigned ended = table_revise(&s->table, client_may_go_on, s);
+
+	if (ended > 0)
+		log_line(LOG_LEVEL_NOTICE,
+			"ended %u connections whose clients were revoked or changed", ended);
+}
+
+/* Another process, or one of our threads, has changed the list of clients. */
+static void server_look_at_clients(struct server *s)
+{
+	uint64_t version = registry_version(s->registry);
+
+	if (version == s->registry_version)
+		return;
+	s->registry_version = version;
+	server_revise(s);
+}
+
+static void server_take_config(
+	struct server *s, struct config *config, struct tls_context *tls)
+{
+	config_put(s->config);
+	tls_context_free(s->tls);
+	s->env.config = s->config = config;
+	s->env.tls = s->tls = tls;
+	guard_configure(s->guard, config->max_per_address, config->penalty_max_ms);
+	s->registry_version = registry_version(s->registry);
+	server_revise(s);
+}
+
+/* All of it or nothing: whatever is wrong, the daemon goes on as it was. */
+static void server_reload(struct server *s)
+{
+	struct config *config = NULL;
+	struct tls_context *tls = NULL;
+	uint8_t fp[FINGERPRINT_LEN];
+	int err = config_reload(s->config, &config);
+
+	if (err == 0)
+		err = state_tls(config, s->state_fd, &tls, fp);
+	if (err == 0)
+		err = registry_configure(s->registry, config);
+	if (err < 0) {
+		tls_context_free(tls);
+		config_put(config);
+		log_line(LOG_LEVEL_ERR, "not reloaded: the configuration stays as it was");
+		return;
+	}
+	server_take_config(s, config, tls);
+	identity_announce(fp);
+	log_line(LOG_LEVEL_NOTICE, "reloaded");
+}
 
 static void server_take_signal(struct server *s)
 {
@@ -278,7 +422,9 @@ static void server_take_signal(struct server *s)
 
 	if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 		return;
-	if (s->phase != PHASE_END) /* that one is as fast as it gets */
+	if (info.ssi_signo == SIGHUP)
+		server_reload(s);
+	else if (s->phase != PHASE_END) /* that one is as fast as it gets */
 		server_advance(s);
 }
 
@@ -296,17 +442,20 @@ static int server_timeout(struct server *s, int64_t now_ms)
 
 	if (s->acceptor.resume_ms > now_ms)
 		wake_ms = earlier(wake_ms, s->acceptor.resume_ms);
+	if (registry_watch_fd(s->registry) < 0)
+		wake_ms = earlier(wake_ms, now_ms + LOOK_MS);
 	return wake_ms == INT64_MAX ? -1 : clock_poll_ms(wake_ms, now_ms);
 }
 
 /* One turn: waits until something happens, and deals with it. */
 static void server_turn(struct server *s)
 {
-	struct pollfd fds[2 + LISTEN_FD_MAX] = {
+	struct pollfd fds[3 + LISTEN_FD_MAX] = {
 		{.fd = s->signal_fd, .events = POLLIN},
 		{.fd = s->table.ended_fd, .events = POLLIN},
+		{.fd = registry_watch_fd(s->registry), .events = POLLIN},
 	};
-	struct pollfd *listening = fds + 2;
+	struct pollfd *listening = fds + 3;
 	int64_t now_ms = clock_now_ms();
 	bool paused = s->acceptor.resume_ms > now_ms;
 
@@ -315,11 +464,13 @@ static void server_turn(struct server *s)
 			.fd = paused ? -1 : s->listeners.fds[i],
 			.events = POLLIN,
 		};
-	poll(fds, 2 + s->listeners.count, server_timeout(s, now_ms));
+	poll(fds, 3 + s->listeners.count, server_timeout(s, now_ms));
 	if (fds[0].revents)
 		server_take_signal(s);
 	if (fds[1].revents)
 		table_reap(&s->table);
+	if (fds[2].revents || fds[2].fd < 0)
+		server_look_at_clients(s);
 	for (size_t i = 0; i < s->listeners.count; i++)
 		if (listening[i].revents)
 			acceptor_accept(&s->acceptor, listening[i].fd);
@@ -335,11 +486,12 @@ static void server_loop(struct server *s)
 	log_line(LOG_LEVEL_NOTICE, "stopped");
 }
 
-int server_run(const struct config *config)
+int server_run(struct config *config)
 {
 	struct server s = {
-		.config = config,
+		.config = config_get(config),
 		.root_fd = -1,
+		.state_fd = -1,
 		.drain_fd = -1,
 		.signal_fd = -1,
 		.phase_end_ms = INT64_MAX,

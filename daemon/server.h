@@ -16,19 +16,29 @@
 
 #include "base/compiler.h"
 #include "daemon/config.h"
+#include "daemon/guard.h"
 #include "os/sock.h"
 
+struct accounts;
 struct claims;
+struct client;
+struct registry;
 struct server;
+struct tls_context;
 struct conn_slot; /* a place in the table, one per connection */
 
 /* What a connection's thread is given.  Frozen for the life of the connection. */
 struct conn_env {
-	const struct config *config; /* borrowed (outlives all connections) */
+	struct config *config;       /* owned reference: the one in force when it came */
+	struct tls_context *tls;     /* owned reference, likewise */
 	struct server *server;       /* borrowed */
 	struct conn_slot *slot;      /* borrowed */
 	struct claims *claims;       /* borrowed; daemon/claim.h */
+	struct registry *registry;   /* borrowed */
+	struct accounts *accounts;   /* borrowed */
 	int root_fd;                 /* borrowed */
+	int state_fd;                /* borrowed: the state directory */
+	int landlock_abi;            /* 0: none */
 	int drain_fd;                /* borrowed: readable once the daemon is stopping */
 	mode_t umask;                /* of the process, read before there were threads */
 	char peer[SOCK_NAME_MAX];
@@ -46,8 +56,13 @@ void conn_serve(const struct conn_env *env, int fd);
 /* The first request has arrived: the connection is no longer a candidate for
  * being closed in favour of a new one. */
 void server_conn_active(struct conn_slot *slot);
+/* What this connection says of its address (daemon/guard.h), CONN_NEUTRAL until then; the
+ * last word counts, when it has ended. */
+void server_conn_outcome(struct conn_slot *slot, enum outcome_of_conn outcome);
 /* For the status line and the drain: a transfer begins or ends. */
 void server_conn_busy(struct conn_slot *slot, bool busy);
+/* It is known who it is: the connection ends when CLIENT may no longer do the same. */
+void server_conn_client(struct conn_slot *slot, struct client *client);
 /* FD is about to be closed, so that its number may soon be another's: the main thread
  * does not touch it from here on.  Once in every connection. */
 void server_conn_closing(struct conn_slot *slot);
@@ -55,7 +70,7 @@ void server_conn_closing(struct conn_slot *slot);
 bool server_is_draining(const struct server *s);
 
 /* Opens root and sockets, runs until told to stop.  The exit status. */
-int server_run(const struct config *config);
+int server_run(struct config *config);
 /* Looks whether server_run could open the directories, for --check.  The exit status. */
 int server_check(const struct config *config);
 

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "daemon/sweep.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/err.h"
+#include "daemon/client.h"
 #include "daemon/log.h"
+#include "daemon/registry.h"
+#include "os/beneath.h"
+#include "os/fd.h"
 #include "os/stage.h"
 
 #define INTERVAL_SEC 3600
@@ -15,22 +20,51 @@
 struct sweep {
 	pthread_t thread;
 	int root;        /* borrowed */
+	struct registry *registry; /* borrowed */
 	int64_t age_sec; /* frozen after start */
 	pthread_mutex_t lock;
 	pthread_cond_t stop; /* CLOCK_MONOTONIC */
 	bool stopping;       /* guarded by lock */
 };
 
-static void sweep_once(const struct sweep *s)
+static void sweep_root(const struct sweep *s, int root, const char *path)
 {
-	int removed = stage_sweep(s->root, time(NULL), s->age_sec);
+	int removed = stage_sweep(root, time(NULL), s->age_sec);
 
 	if (removed < 0)
-		log_line(LOG_LEVEL_WARNING, "cannot remove old unfinished transfers: %s",
-			err_text(removed));
+		log_line(LOG_LEVEL_WARNING,
+			"cannot remove old unfinished transfers below the root%s%s: %s",
+			*path ? " in " : "", path, err_text(removed));
 	else if (removed > 0)
 		log_line(LOG_LEVEL_INFO,
 			"removed %d unfinished transfers that nobody continued", removed);
+}
+
+/* The roots of clients that have one of their own. */
+static void sweep_clients(const struct sweep *s)
+{
+	struct client **clients;
+	size_t n;
+
+	if (registry_list(s->registry, &clients, &n) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		const char *path = clients[i]->path;
+		FD_OWNED root = *path ? beneath_open(s->root, path,
+						O_RDONLY | O_DIRECTORY, 0)
+				      : -1;
+		if (root >= 0)
+			sweep_root(s, root, path);
+		client_put(clients[i]);
+	}
+	free(clients);
+}
+
+static void sweep_once(const struct sweep *s)
+{
+	sweep_root(s, s->root, "");
+	if (s->registry)
+		sweep_clients(s);
 }
 
 /* Waits for the next turn; false when told to stop. */
@@ -67,7 +101,8 @@ static void sweep_free(struct sweep *s)
 	free(s);
 }
 
-int sweep_start(struct sweep **out, int root, int64_t age_sec)
+int sweep_start(
+	struct sweep **out, int root, struct registry *registry, int64_t age_sec)
 {
 	struct sweep *s = calloc(1, sizeof(*s));
 	pthread_condattr_t attr;
@@ -75,6 +110,7 @@ int sweep_start(struct sweep **out, int root, int64_t age_sec)
 	if (!s)
 		return -ERR_RESOURCE;
 	s->root = root;
+	s->registry = registry;
 	s->age_sec = age_sec;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&attr);

@@ -4,10 +4,15 @@
 #include <assert.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "base/err.h"
+#include "crypto/tls.h"
+#include "daemon/client.h"
+#include "daemon/config.h"
+#include "daemon/log.h"
 #include "os/clock.h"
 #include "os/fd.h"
 
@@ -66,17 +71,65 @@ static void *slot_main(void *arg)
 	return NULL;
 }
 
-int table_start(struct table *t, const struct conn_env *env, int fd)
+static void slot_free(struct conn_slot *slot)
+{
+	client_put(slot->client);
+	config_put(slot->env.config);
+	tls_context_free(slot->env.tls);
+	free(slot);
+}
+
+/* Tells the guard what SLOT, which nobody else knows any more, came to; what we did to it
+ * does not count against its address. */
+static void slot_judge(const struct conn_slot *slot)
+{
+	enum outcome_of_conn outcome =
+		slot->stage == SLOT_EVICTED ? CONN_NEUTRAL : slot->outcome;
+	int64_t now_ms = clock_now_ms();
+	struct guard *guard = slot->table->guard;
+	char address[GUARD_TEXT_MAX];
+	unsigned strikes;
+	int was_ms, held_ms;
+
+	if (!guard)
+		return;
+	guard_ask(guard, &slot->guard_key, now_ms, &was_ms);
+	held_ms = guard_leave(guard, &slot->guard_key, outcome, now_ms, &strikes);
+	/* Once for all that were let in before. */
+	if (held_ms > 0 && was_ms == 0)
+		log_line(LOG_LEVEL_NOTICE, "%s: held off for %d s after %u failures",
+			guard_key_format(address, &slot->guard_key),
+			(held_ms + 999) / 1000, strikes);
+}
+
+static struct conn_slot *slot_new(
+	struct table *t, const struct conn_env *env, const struct guard_key *key, int fd)
 {
 	struct conn_slot *slot = calloc(1, sizeof(*slot));
+
+	if (!slot || (t->guard && guard_enter(t->guard, key) < 0)) {
+		free(slot);
+		return NULL;
+	}
+	slot->env = *env;
+	slot->env.slot = slot;
+	config_get(slot->env.config);
+	tls_context_get(slot->env.tls);
+	slot->table = t;
+	slot->guard_key = *key;
+	slot->outcome = CONN_NEUTRAL;
+	slot->fd = fd;
+	return slot;
+}
+
+int table_start(
+	struct table *t, const struct conn_env *env, const struct guard_key *key, int fd)
+{
+	struct conn_slot *slot = slot_new(t, env, key, fd);
 	int errnum;
 
 	if (!slot)
 		return -ERR_RESOURCE;
-	slot->env = *env;
-	slot->env.slot = slot;
-	slot->table = t;
-	slot->fd = fd;
 	pthread_mutex_lock(&t->lock);
 	TAILQ_INSERT_TAIL(&t->running, slot, link);
 	pthread_mutex_unlock(&t->lock);
@@ -88,7 +141,8 @@ int table_start(struct table *t, const struct conn_env *env, int fd)
 	TAILQ_REMOVE(&t->running, slot, link);
 	pthread_mutex_unlock(&t->lock);
 	t->count--;
-	free(slot);
+	slot_judge(slot);
+	slot_free(slot);
 	return -ERR_RESOURCE;
 }
 
@@ -106,18 +160,25 @@ void table_reap(struct table *t)
 	while ((slot = TAILQ_FIRST(&ended))) {
 		TAILQ_REMOVE(&ended, slot, link);
 		pthread_join(slot->thread, NULL);
-		free(slot);
+		slot_judge(slot);
+		slot_free(slot);
 		t->count--;
 	}
 }
 
-static bool oldest_fresh_shutdown(struct table *t)
+static bool slot_may_be_evicted(const struct conn_slot *slot, const struct guard_key *key)
+{
+	return slot->stage == SLOT_FRESH && slot->fd >= 0 &&
+	       (!key || memcmp(&slot->guard_key, key, sizeof(*key)) == 0);
+}
+
+static bool oldest_fresh_shutdown(struct table *t, const struct guard_key *key)
 {
 	struct conn_slot *slot;
 
 	pthread_mutex_lock(&t->lock);
 	TAILQ_FOREACH (slot, &t->running, link)
-		if (slot->stage == SLOT_FRESH && slot->fd >= 0)
+		if (slot_may_be_evicted(slot, key))
 			break;
 	if (slot) {
 		slot->stage = SLOT_EVICTED;
@@ -129,14 +190,14 @@ static bool oldest_fresh_shutdown(struct table *t)
 	return slot != NULL;
 }
 
-bool table_evict(struct table *t)
+bool table_evict(struct table *t, const struct guard_key *key)
 {
 	struct pollfd ended = {.fd = t->ended_fd, .events = POLLIN};
 	unsigned before = t->count;
 	int64_t deadline_ms = clock_now_ms() + EVICT_WAIT_MS;
 	int64_t now_ms;
 
-	if (!oldest_fresh_shutdown(t))
+	if (!oldest_fresh_shutdown(t, key))
 		return false;
 	while (t->count == before && (now_ms = clock_now_ms()) < deadline_ms) {
 		poll(&ended, 1, clock_poll_ms(deadline_ms, now_ms));
@@ -154,6 +215,56 @@ void table_shutdown(struct table *t)
 		if (slot->fd >= 0)
 			shutdown(slot->fd, SHUT_RDWR);
 	pthread_mutex_unlock(&t->lock);
+}
+
+/* Whoever comes in meanwhile asks the registry itself. */
+static size_t clients_collect(struct table *t, struct client ***out)
+{
+	struct client **clients = NULL;
+	struct conn_slot *slot;
+	size_t n = 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->count > 0)
+		clients = calloc(t->count, sizeof(struct client *));
+	if (clients)
+		TAILQ_FOREACH (slot, &t->running, link)
+			if (slot->client)
+				clients[n++] = client_get(slot->client);
+	pthread_mutex_unlock(&t->lock);
+	*out = clients;
+	return n;
+}
+
+static unsigned client_shutdown(struct table *t, const struct client *client)
+{
+	struct conn_slot *slot;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&t->lock);
+	TAILQ_FOREACH (slot, &t->running, link) {
+		if (slot->client != client || slot->fd < 0)
+			continue;
+		shutdown(slot->fd, SHUT_RDWR);
+		n++;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return n;
+}
+
+unsigned table_revise(struct table *t, table_keep_fn *keep, void *ctx)
+{
+	struct client **clients;
+	size_t count = clients_collect(t, &clients);
+	unsigned n = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!keep(ctx, clients[i]))
+			n += client_shutdown(t, clients[i]);
+		client_put(clients[i]);
+	}
+	free(clients);
+	return n;
 }
 
 unsigned table_transfers(struct table *t)
@@ -185,6 +296,20 @@ void slot_set_busy(struct conn_slot *slot, bool busy)
 		t->transfers--;
 	slot->busy = busy;
 	pthread_mutex_unlock(&t->lock);
+}
+
+void slot_set_client(struct conn_slot *slot, struct client *client)
+{
+	pthread_mutex_lock(&slot->table->lock);
+	slot->client = client_get(client);
+	pthread_mutex_unlock(&slot->table->lock);
+}
+
+void slot_set_outcome(struct conn_slot *slot, enum outcome_of_conn outcome)
+{
+	pthread_mutex_lock(&slot->table->lock);
+	slot->outcome = outcome;
+	pthread_mutex_unlock(&slot->table->lock);
 }
 
 void slot_release(struct conn_slot *slot)

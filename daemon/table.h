@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "base/compiler.h"
+#include "daemon/guard.h"
 #include "daemon/server.h"
 
 enum slot_stage {
@@ -25,17 +26,21 @@ enum slot_stage {
 struct conn_slot {
 	struct conn_env env;         /* frozen after start */
 	struct table *table;         /* borrowed */
+	struct guard_key guard_key;  /* frozen after start: where it comes from */
 	pthread_t thread;            /* the main thread's */
 	TAILQ_ENTRY(conn_slot) link; /* guarded by table.lock, as all below */
 	enum slot_stage stage;
-	bool busy; /* a transfer runs */
-	int fd;    /* borrowed (until slot_release): the socket; or -1 */
+	bool busy;                    /* a transfer runs */
+	struct client *client;        /* owned reference: once it is known who it is */
+	enum outcome_of_conn outcome; /* as far as it has come */
+	int fd; /* borrowed (until slot_release): the socket; or -1 */
 };
 
 TAILQ_HEAD(slot_list, conn_slot);
 
 struct table {
 	pthread_mutex_t lock;
+	struct guard *guard;      /* borrowed, or NULL: the main thread's */
 	struct slot_list running; /* guarded by lock: owned, the oldest first */
 	struct slot_list ended;   /* guarded by lock: owned, to be joined */
 	unsigned transfers;       /* guarded by lock: the slots that are busy */
@@ -49,19 +54,27 @@ struct table {
 int table_init(struct table *t, unsigned max) MUST_CHECK;
 void table_fini(struct table *t); /* when it is empty */
 
-/* Starts a connection with a copy of ENV, in which slot is filled in.
+/* Starts a connection from KEY with a copy of ENV, in which slot is filled in.
  * 0; or -ERR_RESOURCE without memory or threads, and FD stays the caller's. */
-int table_start(struct table *t, const struct conn_env *env, int fd) MUST_CHECK;
+int table_start(struct table *t, const struct conn_env *env, const struct guard_key *key,
+	int fd) MUST_CHECK;
 
-/* Joins the threads that have ended. */
+/* Joins the threads that have ended, and tells the guard what became of them. */
 void table_reap(struct table *t);
 
-/* Shuts down the oldest connection that has made no request and joins it, waiting
- * about a second at the most.  Whether there is a free place now. */
-bool table_evict(struct table *t);
+/* Shuts down the oldest connection that has made no request (of those from KEY, unless
+ * that is NULL) and joins it, waiting about a second at the most.  Whether one has ended
+ * now. */
+bool table_evict(struct table *t, const struct guard_key *key);
 
 /* Shuts all sockets down, under the feet of their threads. */
 void table_shutdown(struct table *t);
+
+/* Whether those who came in as CLIENT may still do what CLIENT may. */
+typedef bool table_keep_fn(void *ctx, const struct client *client);
+/* Shuts down the connections of clients that KEEP does not keep, asked without any lock.
+ * How many these were. */
+unsigned table_revise(struct table *t, table_keep_fn *keep, void *ctx);
 
 unsigned table_transfers(struct table *t);
 
@@ -69,6 +82,10 @@ unsigned table_transfers(struct table *t);
 
 void slot_set_active(struct conn_slot *slot);
 void slot_set_busy(struct conn_slot *slot, bool busy);
+/* Once; the reference is kept until the slot is over. */
+void slot_set_client(struct conn_slot *slot, struct client *client);
+/* What it came to; the last word counts. */
+void slot_set_outcome(struct conn_slot *slot, enum outcome_of_conn outcome);
 /* The socket is about to be closed: nobody shuts it down from here on. */
 void slot_release(struct conn_slot *slot);
 

@@ -44,6 +44,10 @@ static const struct {
 	{ERR_RESOLVE, "the host name has no address"},
 	{ERR_USAGE, "usage error"},
 	{ERR_AGAIN, "nothing there yet"},
+	{ERR_TLS, "no secure connection could be made"},
+	{ERR_UNTRUSTED, "the server is not trusted"},
+	{ERR_REFUSED, "the server refuses to serve this client"},
+	{ERR_BAD_IDENTITY, "not a key with its certificate, in PEM"},
 };
 
 /* Several errnos fold into one code: the portable codes say what a caller on
@@ -124,6 +128,9 @@ bool err_is_connection(int code)
 	case ERR_INTERRUPTED:
 	case ERR_CONNECT:
 	case ERR_RESOLVE:
+	case ERR_TLS:
+	case ERR_UNTRUSTED:
+	case ERR_REFUSED:
 		return true;
 	default:
 		return false;

@@ -84,12 +84,13 @@ static size_t escape_byte(char *out, uint8_t byte)
 }
 
 /* Writes the next character to PIECE; the number of bytes of P it stands for. */
-static size_t escape_next(
-	char piece[PIECE_MAX], size_t *piece_len, const uint8_t *p, size_t left)
+static size_t escape_next(char piece[PIECE_MAX], size_t *piece_len, const uint8_t *p,
+	size_t left, bool quoted)
 {
 	size_t len = utf8_len(p, left);
+	bool special = *p == '\\' || (quoted && *p == '"');
 
-	if (len > 0 && *p != '\\' && !is_control(p, len)) {
+	if (len > 0 && !special && !is_control(p, len)) {
 		memcpy(piece, p, len);
 		*piece_len = len;
 		return len;
@@ -102,7 +103,7 @@ static size_t escape_next(
 	return len;
 }
 
-char *text_escape(char *out, size_t cap, const char *bytes, size_t len)
+static char *escape(char *out, size_t cap, const char *bytes, size_t len, bool quoted)
 {
 	const uint8_t *p = (const uint8_t *)bytes;
 	size_t used = 0;
@@ -113,7 +114,7 @@ char *text_escape(char *out, size_t cap, const char *bytes, size_t len)
 	while (len > 0) {
 		char piece[PIECE_MAX];
 		size_t piece_len;
-		size_t taken = escape_next(piece, &piece_len, p, len);
+		size_t taken = escape_next(piece, &piece_len, p, len, quoted);
 
 		if (piece_len >= cap - used) {
 			if (cap > ELLIPSIS_LEN) {
@@ -131,6 +132,16 @@ char *text_escape(char *out, size_t cap, const char *bytes, size_t len)
 	}
 	out[used] = '\0';
 	return out;
+}
+
+char *text_escape(char *out, size_t cap, const char *bytes, size_t len)
+{
+	return escape(out, cap, bytes, len, false);
+}
+
+char *text_quote(char *out, size_t cap, const char *bytes, size_t len)
+{
+	return escape(out, cap, bytes, len, true);
 }
 
 bool text_is_utf8(const char *bytes, size_t len)

@@ -21,6 +21,9 @@
  */
 char *text_escape(char *out, size_t cap, const char *bytes, size_t len);
 
+/* The same for what will stand between quotes: '"' becomes \x22. */
+char *text_quote(char *out, size_t cap, const char *bytes, size_t len);
+
 /* Whether the LEN bytes are well-formed UTF-8 (RFC 3629). */
 bool text_is_utf8(const char *bytes, size_t len);
 

@@ -362,3 +362,29 @@ int stage_sweep(int root, int64_t now_sec, int64_t age_sec)
 	closedir(dir);
 	return removed;
 }
+
+/* -- Counting ------------------------------------------------------------ */
+
+int stage_kept(int parent, uint64_t *bytes_out)
+{
+	uint64_t bytes = 0;
+	struct stat st;
+	FD_OWNED fd = openat(parent, PATH_RESERVED,
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	*bytes_out = 0;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -err_from_errno(errno);
+	DIR *dir = fdopendir(fd);
+	if (!dir)
+		return -err_from_errno(errno);
+	fd_take(&fd);
+	for (const struct dirent *e; (e = readdir(dir));)
+		if (e->d_name[0] == 'p' && name_is_stage(e->d_name) &&
+			fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_size;
+	closedir(dir);
+	*bytes_out = bytes;
+	return 0;
+}

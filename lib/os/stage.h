@@ -94,4 +94,8 @@ int stage_link(struct stage_area *a, const struct dir *parent, const char *targe
  */
 int stage_sweep(int root, int64_t now_sec, int64_t age_sec) MUST_CHECK;
 
+/* How many bytes lie in the PATH_RESERVED directory of PARENT, if there is one, to be
+ * resumed: held by somebody at this moment or not.  Fresh stages do not count. */
+int stage_kept(int parent, uint64_t *bytes_out) MUST_CHECK;
+
 #endif

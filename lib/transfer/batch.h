@@ -42,6 +42,8 @@ struct batch_tag {
 	uint64_t resumed_from; /* bytes that were there already */
 	int64_t started_ms;
 	uint8_t digest[DIGEST_LEN];
+	/* For whoever adds it: what it has reserved of a quota. */
+	uint64_t room_files, room_bytes;
 };
 
 /* RESULT: 0, published and as durable as the batch; or -ERR_…, and the name is as before,

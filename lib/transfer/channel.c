@@ -12,8 +12,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "os/clock.h"
-#include "os/fd.h"
-#include "transfer/throttle.h"
+#include "transfer/line.h"
 
 /* A chunk of the usual size: larger and fewer reads take a tenth off the receiver's work,
  * more than what a buffer small enough for the second-level cache saves. */
@@ -22,24 +21,21 @@
 #define OUT_SLACK (64u << 10)
 /* Small files are gathered until this much is worth a system call. */
 #define OUT_FULL (256u << 10)
-/* How much may pass before a waiting signal is looked for. */
-#define STOP_CHECK_BYTES (4u << 20)
 /* A connection that was silent for so long gives its buffers back. */
 #define RELAX_AFTER_MS 1000
 
+/* NOTEs, which come about every second: so many at once, and then one in so many ms. */
+#define NOTE_BURST  100
+#define NOTE_GAP_MS 100
+/* For how many timeouts they may be all that comes; and longer when the peer has much to
+ * read, which is a kilobyte in a millisecond at the least. */
+#define NOTE_PATIENCE     10
+#define WORK_BYTES_PER_MS 1024
+
 struct channel {
-	int fd;    /* owned */
-	int error; /* sticky: the connection has failed */
+	struct line line;
 	struct session session;
-	struct channel_limits limits;
-	int64_t deadline_ms;
-	struct channel_counters count;
-	uint64_t stop_checked; /* of received + sent */
-	struct throttle throttle;
-	/* The minimum rate is over the time spent waiting for the peer, not over
-	 * the time our own disk takes. */
-	int64_t waited_ms;
-	uint64_t waited_from; /* received + sent when waited_ms was 0 */
+	uint32_t chunk_size;
 
 	uint8_t *in; /* owned, or NULL */
 	size_t in_pos, in_end;
@@ -53,6 +49,9 @@ struct channel {
 	void *readable_ctx;
 	bool in_readable;
 	uint64_t note_done;
+	int64_t note_since_ms; /* of the first NOTE in a row; 0: the last message was none */
+	uint64_t notes;        /* in a row */
+	uint64_t peer_work;    /* bytes that the peer may have to read meanwhile */
 	char fault[TEXT_ESCAPED_MAX(MSG_TEXT_MAX)];
 	char breach[64];
 };
@@ -63,9 +62,8 @@ int channel_new(
 	struct channel *c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ERR_RESOURCE;
-	c->fd = fd;
-	c->limits = *limits;
-	c->deadline_ms = -1;
+	line_init(&c->line, fd, limits->timeout_ms, limits->min_rate, limits->stop_fd);
+	c->chunk_size = limits->chunk_size;
 	session_init(&c->session, role, RIGHT_NONE);
 	*out = c;
 	return 0;
@@ -75,10 +73,20 @@ void channel_free(struct channel *c)
 {
 	if (!c)
 		return;
-	fd_close(c->fd);
+	line_fini(&c->line);
 	free(c->in);
 	free(c->out);
 	free(c);
+}
+
+int channel_start_tls(struct channel *c, struct tls_context *ctx, const char *host)
+{
+	return line_start_tls(&c->line, ctx, host);
+}
+
+const struct tls *channel_tls(const struct channel *c)
+{
+	return c->line.tls;
 }
 
 struct session *channel_session(struct channel *c)
@@ -88,12 +96,12 @@ struct session *channel_session(struct channel *c)
 
 struct channel_counters channel_counters(const struct channel *c)
 {
-	return c->count;
+	return (struct channel_counters){c->line.received, c->line.sent};
 }
 
 uint32_t channel_chunk_size(const struct channel *c)
 {
-	return c->limits.chunk_size;
+	return c->chunk_size;
 }
 
 void channel_set_chunk_size(struct channel *c, uint32_t chunk_size)
@@ -101,22 +109,33 @@ void channel_set_chunk_size(struct channel *c, uint32_t chunk_size)
 	assert(!c->out || c->out_end == c->out_pos);
 	free(c->out);
 	c->out = NULL;
-	c->limits.chunk_size = chunk_size;
+	c->chunk_size = chunk_size;
 }
 
 void channel_set_deadline(struct channel *c, int64_t deadline_ms)
 {
-	c->deadline_ms = deadline_ms;
+	c->line.deadline_ms = deadline_ms;
+}
+
+void channel_expect_work(struct channel *c, uint64_t bytes)
+{
+	if (bytes > c->peer_work)
+		c->peer_work = bytes;
 }
 
 void channel_set_timeout(struct channel *c, int timeout_ms)
 {
-	c->limits.timeout_ms = timeout_ms;
+	c->line.timeout_ms = timeout_ms;
 }
 
 void channel_set_rate(struct channel *c, uint64_t bytes_per_sec)
 {
-	throttle_init(&c->throttle, bytes_per_sec, clock_now_ns());
+	throttle_set_rate(&c->line.own, bytes_per_sec, clock_now_ns());
+}
+
+void channel_share_throttle(struct channel *c, struct throttle *shared)
+{
+	c->line.shared = shared;
 }
 
 void channel_on_readable(struct channel *c, channel_readable_fn *fn, void *ctx)
@@ -127,12 +146,12 @@ void channel_on_readable(struct channel *c, channel_readable_fn *fn, void *ctx)
 
 int channel_fd(const struct channel *c)
 {
-	return c->fd;
+	return c->line.fd;
 }
 
 int channel_error(const struct channel *c)
 {
-	return c->error;
+	return c->line.error;
 }
 
 const char *channel_fault(const struct channel *c)
@@ -150,96 +169,9 @@ bool channel_has_input(const struct channel *c)
 	return c->in_end > c->in_pos;
 }
 
-/* Makes ERR the connection's end; the first one counts. */
 static int channel_fail(struct channel *c, int err)
 {
-	if (c->error == 0)
-		c->error = err;
-	return c->error;
-}
-
-/* -- Waiting ------------------------------------------------------------ */
-
-static uint64_t channel_moved(const struct channel *c)
-{
-	return c->count.received + c->count.sent;
-}
-
-static int stop_requested(struct channel *c)
-{
-	struct pollfd p = {.fd = c->limits.stop_fd, .events = POLLIN};
-	return p.fd >= 0 && poll(&p, 1, 0) > 0 ? channel_fail(c, -ERR_INTERRUPTED) : 0;
-}
-
-/* A connection that is always ready never waits, and must be stoppable. */
-static int channel_count(struct channel *c, uint64_t *counter, size_t n)
-{
-	*counter += n;
-	throttle_use(&c->throttle, n);
-	if (channel_moved(c) - c->stop_checked < STOP_CHECK_BYTES)
-		return 0;
-	c->stop_checked = channel_moved(c);
-	return stop_requested(c);
-}
-
-/* Whether the peer has kept the connection below the minimum rate for as
- * long as it may be silent. */
-static bool channel_is_starved(struct channel *c, short events, int64_t waited_ms)
-{
-	bool moving = (events & POLLOUT) || c->session.state == SESSION_DATA;
-	if (!moving || c->limits.min_rate == 0 || c->limits.timeout_ms < 0)
-		return false;
-	c->waited_ms += waited_ms;
-	if (c->waited_ms < c->limits.timeout_ms)
-		return false;
-	uint64_t moved = channel_moved(c) - c->waited_from;
-	bool starved = moved < (uint64_t)c->waited_ms / 1000 * c->limits.min_rate;
-	c->waited_ms = 0;
-	c->waited_from = channel_moved(c);
-	return starved;
-}
-
-/* Waits for EVENTS on the socket; the events that came in *GOT_OUT. */
-static int channel_poll_socket(struct channel *c, short events, short *got_out)
-{
-	int64_t start = clock_now_ms(), end = c->deadline_ms;
-	int timeout_ms = c->limits.timeout_ms;
-	if (timeout_ms >= 0 && (end < 0 || start + timeout_ms < end))
-		end = start + timeout_ms;
-	struct pollfd p[2] = {
-		{.fd = c->fd, .events = events},
-		{.fd = c->limits.stop_fd, .events = POLLIN},
-	};
-	int n;
-	do
-		n = poll(p, 2, clock_poll_ms(end, clock_now_ms()));
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return channel_fail(c, -err_from_socket(errno));
-	if (p[1].revents)
-		return channel_fail(c, -ERR_INTERRUPTED);
-	if (n == 0 || channel_is_starved(c, events, clock_now_ms() - start))
-		return channel_fail(c, -ERR_TIMEOUT);
-	*got_out = p[0].revents;
-	return 0;
-}
-
-/* Sleeps until the rate limit lets one of WANT bytes pass; how many may. */
-static ssize_t channel_allowance(struct channel *c, size_t want)
-{
-	if (c->throttle.rate == 0)
-		return (ssize_t)want;
-	for (;;) {
-		int wait_ms;
-		size_t n = throttle_ask(&c->throttle, clock_now_ns(), want, &wait_ms);
-		if (n > 0)
-			return (ssize_t)n;
-		if (c->deadline_ms >= 0 && clock_now_ms() >= c->deadline_ms)
-			return channel_fail(c, -ERR_TIMEOUT);
-		struct pollfd p = {.fd = c->limits.stop_fd, .events = POLLIN};
-		if (poll(&p, 1, wait_ms) > 0)
-			return channel_fail(c, -ERR_INTERRUPTED);
-	}
+	return line_fail(&c->line, err);
 }
 
 /* -- Reading ------------------------------------------------------------ */
@@ -262,32 +194,30 @@ static int channel_make_room(struct channel *c, size_t need)
 	return 0;
 }
 
-/* One recv(2) without waiting: the count, -ERR_AGAIN, or what is to end the connection.
- */
+/* What is there, without waiting: the count, -ERR_AGAIN, or what is to end the
+ * connection. */
 static ssize_t channel_receive(struct channel *c)
 {
-	ssize_t allowed = channel_allowance(c, IN_CAP - c->in_end);
-	if (allowed < 0)
-		return allowed;
-	ssize_t n;
-	do
-		n = recv(c->fd, c->in + c->in_end, (size_t)allowed, MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return -ERR_AGAIN;
-	if (n <= 0)
-		return n < 0 ? -err_from_socket(errno) : -ERR_CLOSED;
-	c->in_end += (size_t)n;
-	int err = channel_count(c, &c->count.received, (size_t)n);
-	return err < 0 ? err : n;
+	ssize_t n = line_receive(&c->line, c->in + c->in_end, IN_CAP - c->in_end);
+	if (n > 0)
+		c->in_end += (size_t)n;
+	return n;
+}
+
+static int channel_wait_readable(struct channel *c)
+{
+	bool readable;
+	/* Half a frame, too, is something that the peer has begun. */
+	bool moving = c->session.state == SESSION_DATA || channel_has_input(c);
+	return line_poll(&c->line, true, false, moving, &readable);
 }
 
 /* Until NEED bytes are buffered; -ERR_AGAIN instead of waiting unless WAIT. */
 static int channel_fill(struct channel *c, size_t need, bool wait)
 {
 	assert(need <= IN_CAP);
-	if (c->error || c->in_end - c->in_pos >= need)
-		return c->error;
+	if (channel_error(c) || c->in_end - c->in_pos >= need)
+		return channel_error(c);
 	int err = channel_make_room(c, need);
 	if (err < 0)
 		return err;
@@ -300,11 +230,10 @@ static int channel_fill(struct channel *c, size_t need, bool wait)
 		if (!wait)
 			return -ERR_AGAIN;
 		err = channel_flush(c);
-		short got = 0;
 		/* The flush may have taken in what we wait for, and the peer waits for
 		 * us. */
 		if (err == 0 && c->in_end - c->in_pos < need)
-			err = channel_poll_socket(c, POLLIN, &got);
+			err = channel_wait_readable(c);
 		if (err < 0)
 			return err;
 	}
@@ -365,25 +294,45 @@ static int channel_take_fault(struct channel *c, const struct channel_msg *m)
 	if (err < 0)
 		return err;
 	text_escape(c->fault, sizeof(c->fault), e.text.bytes, e.text.len);
-	return channel_fail(c, -(int)e.code);
+	/* Codes that are about one file mean nothing here, whoever sends them. */
+	if (e.code == ERR_DENIED)
+		return channel_fail(c, -ERR_REFUSED);
+	return channel_fail(c, err_is_connection(e.code) ? -(int)e.code : -ERR_CLOSED);
 }
 
-/* NOTEs are proof of life only when they tell of work done. */
+/* NOTEs prove life, but not for ever: nobody flushes or reads for so long, and nobody has
+ * to say so so often. */
+static int channel_bound_notes(struct channel *c)
+{
+	int64_t now_ms = clock_now_ms(), silent_ms;
+	if (c->notes++ == 0)
+		c->note_since_ms = now_ms;
+	silent_ms = now_ms - c->note_since_ms;
+	if (c->notes > NOTE_BURST + (uint64_t)silent_ms / NOTE_GAP_MS)
+		return -ERR_PROTOCOL;
+	if (c->line.timeout_ms < 0)
+		return 0;
+	int64_t most_ms = (int64_t)c->line.timeout_ms * NOTE_PATIENCE +
+			  (int64_t)(c->peer_work / WORK_BYTES_PER_MS);
+	return silent_ms > most_ms ? channel_fail(c, -ERR_TIMEOUT) : 0;
+}
+
 static int channel_take_note(struct channel *c, const struct channel_msg *m)
 {
 	struct msg_note note;
 	int err = msg_note_decode(&note, m->payload, m->len);
 	if (err == 0 && note.done < c->note_done)
 		err = -ERR_PROTOCOL;
-	if (err == 0)
-		c->note_done = note.done;
-	return err;
+	if (err < 0)
+		return err;
+	c->note_done = note.done;
+	return channel_bound_notes(c);
 }
 
 /* Header and, unless it is DATA, payload of the next frame. */
 static int channel_read_frame(struct channel *c, struct channel_msg *out, bool wait)
 {
-	assert(c->data_left == 0 || c->error);
+	assert(c->data_left == 0 || channel_error(c));
 	struct frame f;
 	int err = channel_fill(c, FRAME_HEADER_LEN, wait);
 	if (err < 0)
@@ -393,7 +342,7 @@ static int channel_read_frame(struct channel *c, struct channel_msg *out, bool w
 		return err;
 	*out = (struct channel_msg){.type = f.type, .id = f.id, .len = f.len};
 	if (f.type == MSG_DATA) {
-		if (f.len > c->limits.chunk_size)
+		if (f.len > c->chunk_size)
 			return -ERR_PROTOCOL;
 		c->in_pos += FRAME_HEADER_LEN;
 		c->data_left = f.len;
@@ -424,7 +373,7 @@ static int channel_read_any(struct channel *c, struct channel_msg *out, bool wai
 		if (out->type == MSG_ERROR && out->id == 0)
 			return channel_take_fault(c, out);
 		if (out->type != MSG_NOTE) {
-			c->note_done = 0;
+			c->note_done = c->notes = 0;
 			return 0;
 		}
 		err = channel_take_note(c, out);
@@ -476,16 +425,33 @@ int channel_drain(struct channel *c)
 	return 0;
 }
 
+/* Whether the next read has something to begin with, which poll(2) does not always tell:
+ * TLS takes in more than it was asked for. */
+static int channel_has_some(struct channel *c)
+{
+	if (channel_has_input(c) || !line_has_pending(&c->line))
+		return channel_has_input(c);
+	int err = channel_make_room(c, 1);
+	if (err < 0)
+		return err;
+	ssize_t n = channel_receive(c);
+	if (n == -ERR_AGAIN)
+		return 0;
+	return n < 0 ? channel_fail(c, (int)n) : 1;
+}
+
 int channel_wait(struct channel *c, int timeout_ms, int stop_fd)
 {
 	int err = channel_flush(c);
-	if (err < 0 || channel_has_input(c))
-		return err;
+	if (err == 0)
+		err = channel_has_some(c);
+	if (err != 0)
+		return err < 0 ? err : 0;
 	int64_t end = timeout_ms < 0 ? -1 : clock_now_ms() + timeout_ms;
-	if (c->deadline_ms >= 0 && (end < 0 || c->deadline_ms < end))
-		end = c->deadline_ms;
+	if (c->line.deadline_ms >= 0 && (end < 0 || c->line.deadline_ms < end))
+		end = c->line.deadline_ms;
 	struct pollfd p[2] = {
-		{.fd = c->fd, .events = POLLIN},
+		{.fd = c->line.fd, .events = POLLIN},
 		{.fd = stop_fd, .events = POLLIN},
 	};
 	for (;;) {
@@ -503,15 +469,23 @@ int channel_wait(struct channel *c, int timeout_ms, int stop_fd)
 	}
 }
 
+int channel_peek(struct channel *c)
+{
+	uint8_t first;
+	if (recv(c->line.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
+		return channel_fail(c, -ERR_CLOSED);
+	return first;
+}
+
 /* -- Writing ------------------------------------------------------------ */
 
 /* Room for LEN bytes at out + out_end. */
 static int channel_need(struct channel *c, size_t len)
 {
-	if (c->error)
-		return c->error;
+	if (channel_error(c))
+		return channel_error(c);
 	if (!c->out) {
-		c->out_cap = c->limits.chunk_size + OUT_SLACK;
+		c->out_cap = c->chunk_size + OUT_SLACK;
 		if (c->out_cap < OUT_FULL)
 			c->out_cap = OUT_FULL;
 		c->out = malloc(c->out_cap);
@@ -560,7 +534,7 @@ int channel_end(struct channel *c, struct wcur *w, uint8_t type, uint32_t id)
 
 uint8_t *channel_reserve_data(struct channel *c, size_t len)
 {
-	assert(len <= c->limits.chunk_size);
+	assert(len <= c->chunk_size);
 	if (channel_need(c, FRAME_HEADER_LEN + len) < 0)
 		return NULL;
 	return c->out + c->out_end + FRAME_HEADER_LEN;
@@ -574,46 +548,38 @@ int channel_commit_data(struct channel *c, uint32_t id, size_t len)
 
 static int channel_wait_writable(struct channel *c)
 {
-	short want = POLLOUT | (channel_can_absorb(c) ? POLLIN : 0), got = 0;
-	int err = channel_poll_socket(c, want, &got);
-	if (err == 0 && (got & POLLIN))
-		err = channel_absorb(c);
-	return err;
+	bool readable = false;
+	int err = line_poll(&c->line, channel_can_absorb(c), true, true, &readable);
+	return err == 0 && readable ? channel_absorb(c) : err;
 }
 
 int channel_flush(struct channel *c)
 {
-	while (c->error == 0 && c->out_pos < c->out_end) {
-		ssize_t allowed = channel_allowance(c, c->out_end - c->out_pos);
-		if (allowed < 0)
-			return (int)allowed;
-		ssize_t n = send(c->fd, c->out + c->out_pos, (size_t)allowed,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (channel_error(c) == 0 && c->out_pos < c->out_end) {
+		ssize_t n = line_send(
+			&c->line, c->out + c->out_pos, c->out_end - c->out_pos);
 		int err = 0;
-		if (n > 0) {
+		if (n > 0)
 			c->out_pos += (size_t)n;
-			err = channel_count(c, &c->count.sent, (size_t)n);
-		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+		else if (n == -ERR_AGAIN)
 			err = channel_wait_writable(c);
-		} else if (errno != EINTR) {
-			err = channel_last_words(c, -err_from_socket(errno));
-		}
+		else
+			err = channel_last_words(c, (int)n);
 		if (err < 0)
 			return err;
 	}
-	if (c->error)
-		return c->error;
+	if (channel_error(c))
+		return channel_error(c);
 	c->out_pos = c->out_end = 0;
 	return 0;
 }
 
 int channel_poll(struct channel *c)
 {
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
 	if (!c->readable || c->in_readable)
-		return c->error;
-	if (!channel_has_input(c) && poll(&p, 1, 0) <= 0)
-		return c->error;
+		return channel_error(c);
+	if (!channel_has_input(c) && !line_is_readable(&c->line))
+		return channel_error(c);
 	return channel_absorb(c);
 }
 
@@ -654,15 +620,7 @@ int channel_send_empty(struct channel *c, uint8_t type, uint32_t id)
 
 void channel_linger(struct channel *c, int ms)
 {
-	int64_t end = clock_now_ms() + ms;
-	uint8_t waste[4096];
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
-	if (shutdown(c->fd, SHUT_WR) < 0)
-		return;
-	while (poll(&p, 1, clock_poll_ms(end, clock_now_ms())) > 0)
-		if (recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT) <= 0 ||
-			clock_now_ms() >= end)
-			return;
+	line_linger(&c->line, ms);
 }
 
 void channel_relax(struct channel *c)

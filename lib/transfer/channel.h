@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Frames over one connection: buffers, deadlines and the session table.
+ * Frames over one connection: buffers and the session table, on a line
+ * (transfer/line.h), which has the socket, TLS, deadlines and rates.
  *
- * The socket is non-blocking; every wait is one poll(2) with a deadline.  Reading
+ * Every wait is one poll(2) with a deadline.  Reading
  * flushes what was written before it waits, so a peer never waits for an
  * answer that lies in our buffer.  Both buffers are made when first needed
  * and given back by channel_relax, so that a silent connection costs no
@@ -20,6 +21,8 @@
 #include <sys/types.h>
 
 #include "base/compiler.h"
+#include "crypto/tls.h"
+#include "transfer/throttle.h"
 #include "wire/cursor.h"
 #include "wire/frame.h"
 #include "wire/msg.h"
@@ -30,8 +33,8 @@ struct channel;
 struct channel_limits {
 	uint32_t chunk_size; /* largest DATA either way */
 	int timeout_ms;      /* without a byte of progress; -1 for none */
-	uint32_t min_rate;   /* bytes per second over a timeout while a transfer
-			      * runs and we wait for the peer; 0 for none */
+	uint32_t min_rate;   /* bytes per second over a timeout while a file or half a
+			      * frame has come and we wait for the peer; 0 for none */
 	int stop_fd;         /* borrowed; readable: -ERR_INTERRUPTED; or -1 */
 };
 
@@ -53,6 +56,19 @@ int channel_new(struct channel **out, int fd, enum role role,
 	const struct channel_limits *limits) MUST_CHECK;
 void channel_free(struct channel *c); /* closes; NULL is fine */
 
+/*
+ * TLS from here on, before anything else is said.  HOST, of a client, is what it wanted to
+ * reach.  -ERR_TLS (see tls_why), or a failed connection; -ERR_BUSY from a server that
+ * answered without TLS.  Whom we speak to is for the caller to look at: channel_tls.
+ */
+int channel_start_tls(
+	struct channel *c, struct tls_context *ctx, const char *host) MUST_CHECK;
+const struct tls *channel_tls(const struct channel *c); /* borrowed; NULL: plaintext */
+
+/* After channel_wait, before anything was read: the first byte that the peer sent, left
+ * there; or -ERR_CLOSED. */
+int channel_peek(struct channel *c) MUST_CHECK;
+
 struct session *channel_session(struct channel *c);
 int channel_fd(const struct channel *c); /* borrowed, to be shut down or named */
 struct channel_counters channel_counters(const struct channel *c);
@@ -61,11 +77,15 @@ void channel_set_chunk_size(struct channel *c, uint32_t chunk_size);
 
 /* An absolute end (CLOCK_MONOTONIC) for all that follows; -1 takes it away. */
 void channel_set_deadline(struct channel *c, int64_t deadline_ms);
+/* So many bytes the peer may have to read before it answers, and say NOTE meanwhile. */
+void channel_expect_work(struct channel *c, uint64_t bytes);
 /* Replaces limits.timeout_ms from here on. */
 void channel_set_timeout(struct channel *c, int timeout_ms);
 
 /* Bytes per second both ways together, 0 for no limit. */
 void channel_set_rate(struct channel *c, uint64_t bytes_per_sec);
+/* Beside that, a bucket that it shares with others; borrowed for life. */
+void channel_share_throttle(struct channel *c, struct throttle *shared);
 
 /*
  * Called when the peer has sent something while we wait to write, and by
@@ -86,7 +106,8 @@ int channel_read_preface(struct channel *c) MUST_CHECK;
  * The next frame, checked against the session table.  NOTE frames are taken in
  * silently.  -ERR_PROTOCOL, -ERR_GARBLED, -ERR_TIMEOUT, -ERR_CLOSED (an end of
  * file anywhere), -ERR_INTERRUPTED; -ERR_DENIED with *OUT filled, after which the
- * connection goes on; an ERROR with id 0 is returned as -(its code), see channel_fault.
+ * connection goes on; an ERROR with id 0 is returned as -(its code) if that is one of a
+ * connection, as -ERR_REFUSED for DENIED, else as -ERR_CLOSED; see channel_fault.
  */
 int channel_read(struct channel *c, struct channel_msg *out) MUST_CHECK;
 

@@ -48,7 +48,11 @@ static int reception_store(struct reception *rc, const uint8_t *p, size_t len)
 {
 	if (rc->failed)
 		return 0;
-	int err = digest_update(rc->r->digest, p, len);
+	int err = rc->r->admit ? rc->r->admit(rc->r->ctx, rc->pos + len) : 0;
+	if (channel_error(rc->r->channel))
+		return err;
+	if (err == 0)
+		err = digest_update(rc->r->digest, p, len);
 	if (err == 0)
 		err = rc->r->stream ? fd_write_full(rc->r->fd, p, len)
 				    : write_at(rc->r->fd, p, len, rc->pos);

@@ -19,6 +19,9 @@ struct receiver {
 	int fd;                  /* borrowed: the stage */
 	bool stream;             /* fd is a pipe or the like, written from where it is */
 	bool write_behind;       /* start writing to the disk while receiving */
+	/* Optional: may the file have END bytes?  Asked before they are written; an error
+	 * fails the file, or ends the connection. */
+	int (*admit)(void *ctx, uint64_t end);
 	/* Optional: BYTES more have arrived. */
 	void (*progress)(void *ctx, uint64_t bytes);
 	/*

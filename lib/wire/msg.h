@@ -2,13 +2,14 @@
 /*
  * The messages of version 1: sockd-protocol(7), "Messages".
  *
- * Each has one struct, one encoder and one decoder; the two stand together
- * in msg.c.  An encoder writes the payload through a wcur; a decoder checks
- * every field and that nothing is left over, and returns 0 or -ERR_PROTOCOL
- * (or -ERR_BAD_NAME and -ERR_NAME_TOO_LONG from path_check, on which the
- * connection can go on; the message is then filled all the same, because its
- * other fields tell what follows it).  Strings in a decoded message are
- * borrowed from the payload.  Pure: no system call, no allocation.
+ * Each has one struct, one encoder and one decoder; the two stand together,
+ * those of the requests in msg_request.c, the others in msg.c.  An encoder
+ * writes the payload through a wcur; a decoder checks every field and that
+ * nothing is left over, and returns 0 or -ERR_PROTOCOL (or -ERR_BAD_NAME and
+ * -ERR_NAME_TOO_LONG from path_check, on which the connection can go on; the
+ * message is then filled all the same, because its other fields tell what
+ * follows it).  Strings in a decoded message are borrowed from the payload.
+ * Pure: no system call, no allocation.
  */
 #ifndef SOCKD_WIRE_MSG_H
 #define SOCKD_WIRE_MSG_H
@@ -21,6 +22,7 @@
 #define DIGEST_LEN       32
 #define MSG_TAG_LEN      16
 #define MSG_RUN_LEN      16
+#define MSG_SECRET_LEN   16
 #define MSG_AGENT_MAX    64
 #define MSG_TEXT_MAX     512
 #define MSG_SIZE_UNKNOWN UINT64_MAX
@@ -41,6 +43,8 @@ enum msg_type {
 	MSG_LINK = 22,  /* symbolic link                -> OK */
 	MSG_ATTR = 23,  /* mode and times of a directory -> OK */
 	MSG_FLUSH = 24, /* all before this is on disk   -> OK */
+	MSG_STAT = 25,  /* the named object itself      -> ENTRY */
+	MSG_JOIN = 26,  /* takes up an invitation       -> OK */
 	/* a file under way, from its sender */
 	MSG_FILE = 32,
 	MSG_DATA = 33,
@@ -175,14 +179,17 @@ struct msg_ok {
 
 enum {
 	LIST_RECURSIVE = 1u << 0,
-	LIST_SELF = 1u << 1, /* only the named object itself, with an empty path */
-	LIST_KNOWN = (1u << 2) - 1,
+	LIST_KNOWN = (1u << 1) - 1,
 };
 
 struct msg_list {
 	uint32_t flags;
 	uint32_t max; /* entries in one part, 1 … 4096; 0 is 1024 */
 	struct wire_str path;
+};
+
+struct msg_stat {
+	struct wire_str path; /* links are followed */
 };
 
 struct msg_next {
@@ -203,7 +210,7 @@ struct msg_entry {
 	uint64_t size;
 	uint32_t mode;
 	struct msg_time mtime;
-	struct wire_str path;   /* relative to the LIST's path */
+	struct wire_str path;   /* relative to the LIST's path; empty for STAT */
 	struct wire_str target; /* of a link */
 };
 
@@ -227,6 +234,10 @@ struct msg_attr {
 	uint32_t mode;
 	struct msg_time mtime;
 	struct wire_str path;
+};
+
+struct msg_join {
+	uint8_t secret[MSG_SECRET_LEN]; /* of the invitation */
 };
 
 void msg_hello_encode(struct wcur *c, const struct msg_hello *m);
@@ -267,5 +278,9 @@ void msg_link_encode(struct wcur *c, const struct msg_link *m);
 int msg_link_decode(struct msg_link *out, const uint8_t *p, size_t len) MUST_CHECK;
 void msg_attr_encode(struct wcur *c, const struct msg_attr *m);
 int msg_attr_decode(struct msg_attr *out, const uint8_t *p, size_t len) MUST_CHECK;
+void msg_stat_encode(struct wcur *c, const struct msg_stat *m);
+int msg_stat_decode(struct msg_stat *out, const uint8_t *p, size_t len) MUST_CHECK;
+void msg_join_encode(struct wcur *c, const struct msg_join *m);
+int msg_join_decode(struct msg_join *out, const uint8_t *p, size_t len) MUST_CHECK;
 
 #endif

@@ -61,8 +61,10 @@ static const struct row rows[] = {
 	{MSG_NEXT,   BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          RIGHT_LIST},
 	{MSG_MKDIR,  BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          MAY_PUT},
 	{MSG_LINK,   BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          MAY_PUT},
-	{MSG_ATTR,   BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          MAY_PUT},
+	{MSG_ATTR,   BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          RIGHT_WRITE},
 	{MSG_FLUSH,  BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          RIGHT_NONE},
+	{MSG_STAT,   BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          RIGHTS_SEE},
+	{MSG_JOIN,   BY_CLIENT, IN_READY,          ID_REQUEST, STAY,          RIGHT_NONE},
 
 	/* a file: the one that PUT announced, or the answer to GET */
 	{MSG_FILE,   BY_CLIENT, IN_FILE,           ID_CURRENT, SESSION_DATA,  RIGHT_NONE},

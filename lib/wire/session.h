@@ -25,6 +25,10 @@ enum right {
 	RIGHT_DELETE = 1u << 4,
 };
 
+/* Any one of these and a client may know whether a name exists.  One with create alone
+ * may not: it has a letter box. */
+#define RIGHTS_SEE (RIGHT_READ | RIGHT_LIST | RIGHT_WRITE)
+
 /* What the receiving end waits for. */
 enum session_state {
 	SESSION_NEW,   /* the peer's HELLO */

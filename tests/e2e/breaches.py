@@ -28,6 +28,7 @@ def check_request_errors():
                 ("BAD_NAME", c.ask(b"/f", "PARTIAL")[1]), ("BAD_NAME", c.list(b".sockd-partial")),
                 ("BAD_NAME", c.tree("MKDIR", flags=0, mode=0, path=b"a\0b")),
                 ("NAME_TOO_LONG", c.get(b"n" * 256)), ("NAME_TOO_LONG", c.put(b"/".join([b"d"] * 257), b"")),
+                ("NOT_FOUND", c.stat(b"none")), ("BAD_NAME", c.stat(b"/")), ("ESCAPE", c.stat(b"out")),
                 ("ESCAPE", c.get(b"out/passwd")), ("ESCAPE", c.put(b"out/f", b"")),
                 ("UNSUPPORTED", c.get(b"file", alg=2)), ("UNSUPPORTED", c.put(b"f", b"x", alg=255))):
             equal(found, name, name)
@@ -63,12 +64,13 @@ def check_rights():
     everything = (
         ("GET", "read", lambda c: c.get(b"f", b"x")),
         ("LIST", "read", lambda c: c.list()),
+        ("STAT", "read", lambda c: c.stat(b"f")),
         ("ASK", "write", lambda c: c.ask(b"f", "WHOLE", 1)[1]),
         ("PUT", "write", lambda c: c.put(b"g", bytes(CHECKPOINT + 1))),
         ("MKDIR", "write", lambda c: c.tree("MKDIR", flags=0, mode=0, path=b"d")),
         ("LINK", "write", lambda c: c.tree("LINK", flags=0, path=b"l", target=b"f")),
         ("ATTR", "write", lambda c: c.tree("ATTR", mode=0o700, mtime=WHEN, path=b"d")))
-    for right in ("none", "read", "write"):
+    for right in ("read", "write"):
         with Daemon(f"--anonymous={right}") as d, Client(d) as c:
             write(f"{d.root}/f", "x")
             for name, needs, request in everything:
@@ -76,6 +78,23 @@ def check_rights():
                 may = right == "write" or right == needs
                 tap.ok((found == "DENIED") != may, f"{name} with --anonymous={right}", found)
             equal(c.flush(), [], f"FLUSH with --anonymous={right}")
+
+
+def check_no_right():
+    """Who may do nothing is told so once."""
+    with Daemon("--anonymous=none", "--penalty-max=0") as d:
+        write(f"{d.root}/f", "x")
+        for name, values in (
+                ("GET", {"alg": 1, "offset": 0, "path": b"f"}), ("LIST", {"flags": 0, "max": 0, "path": b""}),
+                ("NEXT", {"max": 0}), ("STAT", {"path": b"f"}),
+                ("ASK", {"flags": 0, "size": 1, "mtime": WHEN, "tag": NO_TAG, "path": b"f"}),
+                ("PUT", {"flags": 0, "alg": 1, "tag": NO_TAG, "path": b"g"}),
+                ("MKDIR", {"flags": 0, "mode": 0, "path": b"d"}), ("LINK", {"flags": 0, "path": b"l", "target": b"f"}),
+                ("ATTR", {"mode": 0o700, "mtime": WHEN, "path": b""}), ("FLUSH", {}),
+                ("JOIN", {"secret": bytes(16)})):
+            with Client(d) as c:
+                c.request(name, **values)
+                equal(the_end(c), "DENIED", f"{name} without any right ends the connection")
 
 
 def raw_frame(number, length=0, flags_=0, reserved=0, ident=1, payload=b"", crc=None):
@@ -125,6 +144,10 @@ BREACHES = (
     ("an empty target", message("LINK", flags=0, path=b"l", target=b"")),
     ("bytes left over", spec.frame("MKDIR", 1, bytes(8) + b"\0\1d?")),
     ("a request before PROOF", message("GET", alg=1, offset=1, path=b"f") + message("FLUSH", 2)),
+    ("the flag that LIST had once", message("LIST", flags=2, max=0, path=b"")),
+    ("a secret of 15 bytes", spec.frame("JOIN", 1, bytes(15))),
+    ("JOIN behind PUT", PUT_F + message("JOIN", 2, secret=bytes(16))),
+    ("STAT with bytes left over", spec.frame("STAT", 1, b"\0\1d?")),
     ("a part of 4097 entries", message("LIST", flags=0, max=4097, path=b"")),
     ("NOTE that goes back", message("NOTE", 0, done=2) + message("NOTE", 0, done=1)),
     ("ERROR with code 256", message("ERROR", 0, code=256, text=b"")),
@@ -133,7 +156,7 @@ BREACHES = (
 
 def check_breaches():
     """What the page forbids ends the connection with ERROR and PROTOCOL."""
-    with Daemon() as d:
+    with Daemon("--penalty-max=0") as d:
         for name, raw in BREACHES:
             with Client(d) as c:
                 c.sock.sendall(raw)
@@ -148,9 +171,9 @@ def check_breaches():
 
 
 def check_connection_errors():
-    with Daemon("--handshake-timeout=2", "--idle-timeout=2") as d:
+    with Daemon("--handshake-timeout=2", "--idle-timeout=2", "--penalty-max=0") as d:
         for first, name in ((b"sockd/2\n", "VERSION"), (b"GET / HT", "PROTOCOL"),
-                            (b"\x16\x03\x01\0\0\0\0\0", "PROTOCOL")):
+                            (b"\x15\x03\x03\0\2\2\x28\0", "PROTOCOL")):
             with Client(d, greet=False) as c:
                 c.sock.sendall(first)
                 equal((c.read_preface(), the_end(c)), (spec.PREFACE, name), f"{first} is {name}")
@@ -210,4 +233,4 @@ def check_system():
 
 
 if __name__ == "__main__":
-    run(check_request_errors, check_rights, check_breaches, check_connection_errors, check_system)
+    run(check_request_errors, check_rights, check_no_right, check_breaches, check_connection_errors, check_system)

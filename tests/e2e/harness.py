@@ -7,6 +7,7 @@ harness.tap.
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import os
 import random
@@ -37,6 +38,8 @@ SLOW = 8 if SANITIZED else 1  # all time limits are multiplied by it
 MIB = 1 << 20
 CHECKPOINT = 4 * MIB  # CHECKPOINT_INTERVAL of the wire
 RESERVED = ".sockd-partial"
+# The whole of a test over TLS instead of plaintext.
+TLS = bool(os.environ.get("SOCKD_TEST_TLS"))
 
 # Names that are no text can be found in what is printed.
 sys.stdout.reconfigure(errors="backslashreplace")
@@ -98,6 +101,17 @@ def wait_for(reached, timeout=20, what="it"):
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come about in {timeout * SLOW} s")
         time.sleep(0.005)
+
+
+def private_homes():
+    """Identities and known servers of this test alone."""
+    top = tempfile.mkdtemp(prefix="homes.")
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        os.environ[variable] = os.path.join(top, variable.lower())
+
+
+private_homes()
 
 
 # -- Files -------------------------------------------------------------------
@@ -260,8 +274,9 @@ class Daemon:
     def start(self):
         """On the port it had before, if it ran before."""
         size = os.path.getsize(self.log)
+        line = [] if TLS else ["--plaintext"]
         command = [*self.prefix, SOCKD, f"--root={self.root}", f"--listen=127.0.0.1:{self.port}",
-                   "--plaintext", "--anonymous=write", *self.args]
+                   *line, "--anonymous=write", "--penalty-max=0", *self.args]
         env = {**os.environ, **self.env} if self.env else None
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, env=env)
@@ -309,10 +324,17 @@ def at(path=""):
     return b"127.0.0.1:" + os.fsencode(path)
 
 
+@functools.cache
+def server_pin():
+    """The identity of all daemons of this test: they have one state directory."""
+    done = subprocess.run([SOCKD, "fingerprint"], check=True, stdout=subprocess.PIPE, text=True)
+    return "--pin=" + done.stdout.strip()
+
+
 def cp_command(args, daemon=None, port=None, prefix=()):
     port = port or daemon.port
     return [os.fsencode(arg) for arg in
-            (*prefix, SOCKCP, "--plaintext", "-P", str(port), *args)]
+            (*prefix, SOCKCP, server_pin() if TLS else "--plaintext", "-P", str(port), *args)]
 
 
 def cp_start(*args, daemon=None, port=None, prefix=(), **options):

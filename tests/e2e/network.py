@@ -28,7 +28,7 @@ def told(client, greeted=False):
 def known(d):
     """A client that has made a request, and is no stranger any more."""
     client = Client(d)
-    client.list(how="SELF")
+    client.stat(b"")
     return client
 
 
@@ -46,10 +46,12 @@ def honest(d, name="an honest client is served"):
 
 
 def check_strangers():
-    client_hello = b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03" + bytes(233)
+    client_hello = b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03" + bytes(238)
     with Daemon("--handshake-timeout=2") as d:
-        for name, said in (("HTTP", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), ("TLS", client_hello),
-                           ("zeros", bytes(100)), ("0xff", b"\xff" * 100), ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n")):
+        with Client(d, greet=False) as c:
+            c.send_raw(client_hello)
+            equal(c.sock.recv(1), b"\x15", "TLS that is none gets an alert")
+        for name, said in (("HTTP", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), ("zeros", bytes(100)), ("0xff", b"\xff" * 100), ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n")):
             with Client(d, greet=False) as c:
                 c.send_raw(said)
                 equal(told(c), "PROTOCOL", f"{name}: is told what is wrong")
@@ -128,7 +130,7 @@ def check_silent_crowd():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     count = min(300 if SANITIZED else 3000, hard - 200)
-    with Daemon("--max-connections=256", "--handshake-timeout=600") as d, contextlib.ExitStack() as stack:
+    with Daemon("--max-connections=256", "--max-per-address=256", "--handshake-timeout=600") as d, contextlib.ExitStack() as stack:
         for _ in range(count):
             stack.enter_context(Client(d, greet=False))
         honest(d, f"{count} silent connections do not keep an honest client out")

@@ -27,10 +27,11 @@ def flags(table, names):
 
 
 class Client(spec.Connection):
-    """Greeted, unless GREET is false; each request waits for its answer."""
+    """Greeted, unless GREET is false; each request waits for its answer.  SOCK is a
+    connection to DAEMON that was made already, by way of TLS."""
 
-    def __init__(self, daemon, run_id=RUN, chunk=MIB, greet=True, narrow=False):
-        super().__init__(spec.connect(daemon.port, TIMEOUT, narrow), "client", chunk)
+    def __init__(self, daemon, run_id=RUN, chunk=MIB, greet=True, narrow=False, sock=None):
+        super().__init__(sock or spec.connect(daemon.port, TIMEOUT, narrow), "client", chunk)
         self.last = 0
         if not greet:
             return
@@ -127,10 +128,15 @@ class Client(spec.Connection):
                 if parts is not None:
                     parts.append(len(entries))
 
+    def stat(self, path):
+        """The ENTRY, or the name of an error."""
+        message = self.answer(self.request("STAT", path=path))
+        return message.values if message.name == "ENTRY" else message.name
+
     def hang_up(self):
         """Sends no more, and waits until the server has taken note of that."""
-        self.sock.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(EOFError):
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)  # with TLS: of what carries it
+        with contextlib.suppress(EOFError, OSError):
             self.receive()
             raise spec.Breach("the server goes on")
 
@@ -164,10 +170,14 @@ def equal(found, wanted, name):
 
 
 class Server:
-    """Serves FILES, a {path: bytes}, to sockcp, one connection at a time."""
+    """Serves FILES, a {path: bytes}, to sockcp, one connection at a time; with TLS when it
+    has a context for it."""
 
-    def __init__(self, files=None, lie=None):
+    def __init__(self, files=None, lie=None, tls=None):
         self.files = dict(files or {})
+        self.tls = tls
+        self.secret = None  # of an invitation
+        self.clients = []  # the certificates they showed
         self.lie = lie  # which rule this server breaks
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -192,22 +202,33 @@ class Server:
             except OSError:
                 return
             sock.settimeout(TIMEOUT)
-            with spec.Connection(sock, "server") as c, contextlib.suppress(EOFError, OSError):
+            with sock, contextlib.suppress(EOFError, OSError):
                 try:
-                    self.serve(c)
+                    self.serve(spec.Connection(self.begin_tls(sock) if self.tls else sock, "server"))
                 except spec.Breach as breach:
                     self.fault = str(breach)
 
+    def begin_tls(self, sock):
+        sock = self.tls.wrap_socket(sock, server_side=True)
+        self.clients.append(sock.getpeercert(binary_form=True))
+        return sock
+
     def serve(self, c):
+        self.greet(c)
+        while True:
+            request = c.receive()
+            self.asked.append(request.name)
+            self.answer(c, request)
+
+    def greet(self, c):
         if c.read_preface() != spec.PREFACE:
             raise spec.Breach("preface")
         c.send_raw(b"sockd/9\n" if self.lie == "version" else spec.PREFACE)
         c.send_raw(c.greet(64, bytes(16), b"second server"))
         c.chunk = min(c.chunk, c.receive().values["chunk_size"])
-        while True:
-            request = c.receive()
-            self.asked.append(request.name)
-            getattr(self, "serve_" + request.name.lower())(c, request.id, request.values)
+
+    def answer(self, c, request):
+        getattr(self, "serve_" + request.name.lower())(c, request.id, request.values)
 
     def serve_flush(self, c, ident, _):
         c.send("OK", ident, durability=1)
@@ -242,17 +263,26 @@ class Server:
 
     def serve_list(self, c, ident, listing):
         path = listing["path"]
-        if not listing["flags"] & LIST["SELF"]:
-            for name in self.names(path):
-                self.send_entry(c, ident, "FILE", self.files[path + b"/" + name], name)
-        elif path in self.files:
+        for name in self.names(path):
+            self.send_entry(c, ident, "FILE", self.files[path + b"/" + name], name)
+        c.send("LISTED", ident, more=0)
+
+    def serve_stat(self, c, ident, stat):
+        path = stat["path"]
+        if path in self.files:
             self.send_entry(c, ident, "FILE", self.files[path], b"")
         elif self.names(path):
             self.send_entry(c, ident, "DIR", b"", b"")
         else:
             c.send_error("ERROR", ident, "NOT_FOUND")
-            return
-        c.send("LISTED", ident, more=0)
+
+    def serve_join(self, c, ident, join):
+        if not self.clients or not self.clients[-1] or join["secret"] != self.secret:
+            c.send_error("ERROR", ident, "DENIED")
+            c.send_error("ERROR", 0, "DENIED")
+            raise EOFError
+        self.secret = None
+        c.send("OK", ident, durability=1)
 
     def names(self, path):
         found = [p[len(path) + 1:] for p in self.files if p.startswith(path + b"/")]

@@ -96,7 +96,7 @@ def replay(client, block):
 
 
 def check_examples():
-    _, _, _, greeting, *session, broken, resumed = spec.page.frames()
+    _, _, _, greeting, *session, broken, resumed, _ = spec.page.frames()
     with Daemon() as d:
         with Client(d, greet=False) as c:
             for block in (greeting, *session):
@@ -329,8 +329,22 @@ def check_tree():
         equal((entries[2]["size"], entries[2]["mode"], entries[2]["mtime"], entries[4]["target"]),
               (5, 0o604, WHEN, b"b"), "what is said of them")
         equal([entry["path"] for entry in c.list(b"a")], [b"b", b"b-1", b"l"], "LIST of one directory")
-        equal([(entry["path"], entry["size"]) for entry in c.list(b"aa", "SELF")], [(b"", 2)], "SELF")
-        equal(c.list(b"none", "SELF"), "NOT_FOUND", "SELF of nothing")
+        check_stat(d, c)
+
+
+def check_stat(d, c):
+    """STAT, in the tree that check_tree made."""
+    os.symlink("a/l", f"{d.root}/to-link")
+    os.symlink("/", f"{d.root}/out")
+    for path, kind, size in ((b"aa", "FILE", 2), (b"a/l/1", "FILE", 5), (b"a/l", "DIR", 0),
+                             (b"to-link", "DIR", 0), (b"", "DIR", 0)):
+        found = c.stat(path)
+        equal((found["path"], ENTRY[found["kind"]], found["size"], found["target"]), (b"", kind, size, b""),
+              f"STAT of {path}")
+    equal((c.stat(b"aa")["mode"], c.stat(b"aa")["mtime"]), (0o604, WHEN), "mode and time")
+    for path, error in ((b"none", "NOT_FOUND"), (b"out", "ESCAPE"), (b"a//b", "BAD_NAME"), (b"aa/x", "NOT_DIR")):
+        equal(c.stat(path), error, f"STAT of {path} is {error}")
+    equal(c.flush(), [], "each is one answer")
 
 
 def check_hard_listing():
@@ -425,7 +439,7 @@ def check_server():
         tap.ok(read(f"{here}/tree/large") == data, "it comes back")
         did(cp("get", at("none"), f"{here}/x", port=s.port), "sockcp says what is not there", 5)
         equal(s.fault, None, "sockcp keeps to the rules")
-        tap.ok({"PUT", "ASK", "GET", "LIST", "FLUSH"} <= set(s.asked), "all of it was used", s.asked)
+        tap.ok({"PUT", "ASK", "GET", "LIST", "STAT", "FLUSH"} <= set(s.asked), "all of it was used", s.asked)
 
 
 def check_lying_server():

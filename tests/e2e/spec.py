@@ -6,11 +6,13 @@ read out of the tables of the manual page, so that an implementation that
 stands on this (secondimpl.py) works only if the page is right.
 """
 import collections
+import contextlib
 import hashlib
 import os
 import re
 import select
 import socket
+import ssl
 import struct
 import zlib
 
@@ -22,6 +24,9 @@ UNKNOWN = 2**64 - 1
 NUMBERS = {"u8": ">B", "u16": ">H", "u32": ">I", "u64": ">Q"}
 OPAQUE = {"b16": 16, "b32": 32}
 TYPES = {*NUMBERS, *OPAQUE, "time", "str"}
+# What a socket that does not wait says when it would have to; TLS has records that hold
+# nothing for us.
+NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Message = collections.namedtuple("Message", "name id values")
 Frame = collections.namedtuple("Frame", "side name id payload raw")
@@ -189,17 +194,24 @@ class Connection:
     def send_raw(self, data):
         """Reads while it writes, so that two who both write do not wait for each other."""
         data, at = memoryview(data), 0
-        while at < len(data):
-            readable, writable, _ = select.select([self.sock], [self.sock], [], self.sock.gettimeout())
-            if not readable and not writable:
-                raise TimeoutError("nothing can be sent")
-            if readable:
-                got = self.sock.recv(1 << 20)
-                if not got:
-                    raise EOFError("closed while we were sending")
-                self.buffer += got
-            if writable:
-                at += self.sock.send(data[at:at + (1 << 16)])
+        timeout = self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            while at < len(data):
+                readable, writable, _ = select.select([self.sock], [self.sock], [], timeout)
+                if not readable and not writable:
+                    raise TimeoutError("nothing can be sent")
+                if readable:
+                    with contextlib.suppress(*NOT_YET):
+                        got = self.sock.recv(1 << 20)
+                        if not got:
+                            raise EOFError("closed while we were sending")
+                        self.buffer += got
+                if writable:
+                    with contextlib.suppress(*NOT_YET):
+                        at += self.sock.send(data[at:at + (1 << 16)])
+        finally:
+            self.sock.settimeout(timeout)
 
     def send(self, name, ident, **values):
         self.send_raw(frame(name, ident, encode(name, values)))

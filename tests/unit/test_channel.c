@@ -620,6 +620,29 @@ Test(channel, an_error_about_the_connection_is_its_end)
 	assert_ended(-ERR_SHUTDOWN);
 }
 
+/* The end of a connection is never mistaken for the failure of one file. */
+Test(channel, a_fault_is_about_the_connection)
+{
+	static const struct {
+		int code, want;
+	} faults[] = {
+		{ERR_DENIED, -ERR_REFUSED},
+		{ERR_NOT_FOUND, -ERR_CLOSED},
+		{ERR_IO, -ERR_CLOSED},
+		{ERR_TIMEOUT, -ERR_TIMEOUT},
+		{ERR_VERSION, -ERR_VERSION},
+	};
+	struct channel_msg m;
+
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+		begin(ROLE_CLIENT, SESSION_READY);
+		wire_error(&said, 0, (uint16_t)faults[i].code, "bye", 3);
+		say_all();
+		cr_assert_eq(channel_read(c, &m), faults[i].want, "row %zu", i);
+		assert_ended(faults[i].want);
+	}
+}
+
 Test(channel, the_longest_fault_is_kept_whole)
 {
 	struct channel_msg m;
@@ -627,9 +650,9 @@ Test(channel, the_longest_fault_is_kept_whole)
 
 	memset(text, '\1', sizeof(text));
 	begin(ROLE_CLIENT, SESSION_DATA);
-	wire_error(&said, 0, ERR_IO, text, sizeof(text));
+	wire_error(&said, 0, ERR_BUSY, text, sizeof(text));
 	say_all();
-	cr_assert_eq(channel_read(c, &m), -ERR_IO);
+	cr_assert_eq(channel_read(c, &m), -ERR_BUSY);
 	cr_assert_eq(strlen(channel_fault(c)), 4 * sizeof(text));
 }
 

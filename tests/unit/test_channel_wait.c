@@ -179,11 +179,14 @@ Test(channel_wait, a_stop_comes_in_the_middle)
 	}
 }
 
+#define NOTE_LEN (FRAME_HEADER_LEN + 8)
+
 /* -- A peer that sends little ------------------------------------------------ */
 
 struct dribble {
-	int count; /* bytes, one by one */
+	int count; /* of pieces, one by one */
 	int pause_ms;
+	size_t more; /* bytes in a piece beyond the first */
 };
 
 static void *dribble_out(void *arg)
@@ -191,7 +194,9 @@ static void *dribble_out(void *arg)
 	const struct dribble *d = arg;
 
 	for (int i = 0; i < d->count; i++) {
-		if (send(peer, said.bytes + i, 1, MSG_NOSIGNAL) != 1)
+		size_t len = 1 + d->more;
+		if (send(peer, said.bytes + (size_t)i * len, len, MSG_NOSIGNAL) !=
+			(ssize_t)len)
 			return NULL;
 		pause_ms(d->pause_ms);
 	}
@@ -231,7 +236,7 @@ Test(channel_wait, progress_puts_the_timeout_off)
 	begin(ROLE_SERVER, SESSION_READY);
 	channel_set_timeout(c, 1000);
 	wire_frame(&said, MSG_FLUSH, ID, NULL, 0);
-	cr_assert_eq(read_dribble((struct dribble){FRAME_HEADER_LEN, 100}), 0);
+	cr_assert_eq(read_dribble((struct dribble){FRAME_HEADER_LEN, 100, 0}), 0);
 	cr_assert_geq(elapsed_ms(), 1500);
 }
 
@@ -240,7 +245,8 @@ Test(channel_wait, progress_does_not_put_the_deadline_off)
 	begin(ROLE_SERVER, SESSION_READY);
 	channel_set_deadline(c, started_ms + 300);
 	wire_frame(&said, MSG_FLUSH, ID, NULL, 0);
-	cr_assert_eq(read_dribble((struct dribble){FRAME_HEADER_LEN, 100}), -ERR_TIMEOUT);
+	cr_assert_eq(
+		read_dribble((struct dribble){FRAME_HEADER_LEN, 100, 0}), -ERR_TIMEOUT);
 	cr_assert_geq(elapsed_ms(), 300);
 }
 
@@ -259,7 +265,7 @@ static int read_starving(enum session_state state, uint32_t min_rate, struct dri
 	return read_dribble(d);
 }
 
-static const struct dribble slow = {30, 50};
+static const struct dribble slow = {30, 50, 0};
 
 Test(channel_wait, a_dribble_of_data_is_a_timeout)
 {
@@ -277,10 +283,53 @@ Test(channel_wait, a_trickle_above_the_minimum_goes_on)
 	cr_assert_eq(read_starving(SESSION_DATA, 2, slow), -ERR_CLOSED);
 }
 
-/* Requests may take their time. */
-Test(channel_wait, only_a_transfer_has_a_minimum)
+Test(channel_wait, half_a_request_has_a_minimum_too)
 {
-	cr_assert_eq(read_starving(SESSION_READY, 1000, slow), -ERR_CLOSED);
+	cr_assert_eq(read_starving(SESSION_READY, 1000, slow), -ERR_TIMEOUT);
+}
+
+/* What is between requests may take its time. */
+Test(channel_wait, whole_frames_have_none)
+{
+	int fds[2];
+
+	pair_local(fds);
+	usual.min_rate = 100000;
+	usual.timeout_ms = 1000;
+	begin_on(fds, ROLE_SERVER, SESSION_READY);
+	for (unsigned i = 0; i < 60; i++)
+		wire_note(&said, i);
+	cr_assert_eq(read_dribble((struct dribble){60, 50, NOTE_LEN - 1}), -ERR_CLOSED);
+}
+
+static int read_notes(struct dribble d)
+{
+	usual.timeout_ms = 100;
+	begin(ROLE_CLIENT, SESSION_READY);
+	for (int i = 0; i < d.count; i++)
+		wire_note(&said, (uint64_t)i);
+	return read_dribble(d);
+}
+
+Test(channel_wait, notes_prove_life_for_ten_timeouts)
+{
+	cr_assert_eq(read_notes((struct dribble){60, 40, NOTE_LEN - 1}), -ERR_TIMEOUT);
+	cr_assert(elapsed_ms() >= 1000 && elapsed_ms() < 2000 + LONG_MS / 2);
+}
+
+Test(channel_wait, notes_prove_life_for_longer_when_there_is_work)
+{
+	usual.timeout_ms = 100;
+	begin(ROLE_CLIENT, SESSION_READY);
+	channel_expect_work(c, 2 << 20); /* two seconds more */
+	for (unsigned i = 0; i < 40; i++)
+		wire_note(&said, i);
+	cr_assert_eq(read_dribble((struct dribble){40, 40, NOTE_LEN - 1}), -ERR_CLOSED);
+}
+
+Test(channel_wait, a_flood_of_notes_is_a_breach)
+{
+	cr_assert_eq(read_notes((struct dribble){200, 0, NOTE_LEN - 1}), -ERR_PROTOCOL);
 }
 
 static void *sip(void *arg)
@@ -365,7 +414,7 @@ Test(channel_wait, waits_until_the_peer_speaks)
 	cr_assert_eq(channel_wait(c, 0, -1), -ERR_TIMEOUT);
 	wire_frame(&said, MSG_FLUSH, 1, NULL, 0);
 	wire_frame(&said, MSG_FLUSH, 2, NULL, 0);
-	pthread_t thread = pair_thread(dribble_out, &(struct dribble){32, 1});
+	pthread_t thread = pair_thread(dribble_out, &(struct dribble){32, 1, 0});
 	cr_assert_eq(channel_wait(c, -1, stop), 0);
 	pthread_join(thread, NULL);
 	cr_assert_eq(read_one(), 0);

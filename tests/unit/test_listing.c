@@ -266,7 +266,7 @@ Test(listing, grows_and_makes_room_by_what_is_taken)
 				.target = {"", 0}};
 			cr_assert_eq(add_entry(&e), 0, "%d", added);
 			if ((added + 1) % LISTING_PART == 0)
-				listing_part_ends(&list, true);
+				cr_assert_eq(listing_part_ends(&list, true), 0);
 		}
 		for (int i = 0; i < 2 && taken < added; i++, taken++) {
 			cr_assert(listing_take(&list, &e), "%d", taken);
@@ -289,7 +289,7 @@ Test(listing, a_part_has_an_end)
 			e.path = (struct wire_str){path, (size_t)len};
 			cr_assert_eq(add_entry(&e), i < LISTING_PART ? 0 : -ERR_PROTOCOL, "%d", i);
 		}
-		listing_part_ends(&list, true);
+		cr_assert_eq(listing_part_ends(&list, true), 0);
 	}
 }
 
@@ -317,4 +317,10 @@ Test(listing, the_longest_names_fit)
 	cr_assert_eq(dir.path.len, sizeof(path));
 	cr_assert_eq(memcmp(dir.path.bytes, path, sizeof(path)), 0);
 	cr_assert_eq(dir.target.len, sizeof(target));
+}
+
+Test(listing, parts_of_nothing_do_not_go_on)
+{
+	cr_expect_eq(listing_part_ends(&list, true), -ERR_PROTOCOL);
+	cr_expect_eq(listing_part_ends(&list, false), 0);
 }

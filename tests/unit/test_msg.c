@@ -17,6 +17,7 @@
 #define STR(s) {(s), sizeof(s) - 1}
 #define RUN {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 #define TAG {16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31}
+#define SECRET {32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47}
 #define WHEN {1700000000, 500000000}
 #define ABC { \
 	0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23, \
@@ -63,6 +64,8 @@ CODEC(listed)
 CODEC(mkdir)
 CODEC(link)
 CODEC(attr)
+CODEC(stat)
+CODEC(join)
 
 #define VECTOR(name_, type_, codec, ...)                                                 \
 	.name = name_, .type = type_, .encode = codec##_encode,                          \
@@ -102,8 +105,8 @@ static const struct vector {
 		.hex = "01 0000000000400000 0007 6772c3b6c39f65"},
 	{VECTOR("LIST", MSG_LIST, list, LIST_RECURSIVE, 1000, STR("")),
 		.hex = "00000001 000003e8 0000"},
-	{VECTOR("LIST.self", MSG_LIST, list, LIST_SELF, 0, STR("d")),
-		.hex = "00000002 00000000 0001 64"},
+	{VECTOR("LIST.one", MSG_LIST, list, 0, 0, STR("d")),
+		.hex = "00000000 00000000 0001 64"},
 	{VECTOR("NEXT", MSG_NEXT, next, 4096), .hex = "00001000"},
 	{VECTOR("MKDIR", MSG_MKDIR, mkdir, PUT_PARENTS, 0755, STR("a/b")),
 		.hex = "00000001 000001ed 0003 612f62"},
@@ -112,6 +115,10 @@ static const struct vector {
 		.hex = "00000003 0001 6c 0004 2e2e2f78"},
 	{VECTOR("ATTR", MSG_ATTR, attr, 0700, {-1, 999999999}, STR("d")),
 		.hex = "000001c0 ffffffffffffffff 3b9ac9ff 0001 64"},
+	{VECTOR("STAT", MSG_STAT, stat, STR("dir/link")), .hex = "0008 6469722f6c696e6b"},
+	{VECTOR("STAT.root", MSG_STAT, stat, STR("")), .hex = "0000"},
+	{VECTOR("JOIN", MSG_JOIN, join, SECRET),
+		.hex = "202122232425262728292a2b2c2d2e2f"},
 	{VECTOR("FILE", MSG_FILE, file, 10485760, 4194304, 0644, WHEN),
 		.hex = "0000000000a00000 0000000000400000 000001a4 000000006553f100 "
 		       "1dcd6500"},
@@ -315,10 +322,11 @@ static const struct {
 	{"GET", 0, "02", 0},
 	{"GET", 1, "8000000000000000", -ERR_PROTOCOL},
 	{"GET", 11, "2e2e2f", -ERR_BAD_NAME},
+	{"LIST", 0, "00000002", -ERR_PROTOCOL},
 	{"LIST", 0, "00000004", -ERR_PROTOCOL},
 	{"LIST", 4, "00001000", 0}, /* max */
 	{"LIST", 4, "00001001", -ERR_PROTOCOL},
-	{"LIST.self", 10, "2f", -ERR_BAD_NAME},
+	{"LIST.one", 10, "2f", -ERR_BAD_NAME},
 	{"NEXT", 0, "00000000", 0},
 	{"NEXT", 0, "00001001", -ERR_PROTOCOL},
 	{"MKDIR", 0, "00000002", -ERR_PROTOCOL},
@@ -334,6 +342,9 @@ static const struct {
 	{"ATTR", 0, "00000200", -ERR_PROTOCOL},
 	{"ATTR", 12, "3b9aca00", -ERR_PROTOCOL},
 	{"ATTR", 18, "2f", -ERR_BAD_NAME},
+	{"STAT", 6, "2f", -ERR_BAD_NAME},
+	{"STAT", 0, "0007", -ERR_PROTOCOL}, /* a byte is left over */
+	{"JOIN", 0, "00000000000000000000000000000000", 0},
 	{"FILE", 0, "00000000003fffff", -ERR_PROTOCOL}, /* size below the offset */
 	{"FILE", 0, "0000000000400000", 0},
 	{"FILE", 0, "8000000000000000", -ERR_PROTOCOL},
@@ -527,6 +538,8 @@ static const struct {
 	{22, "LINK", 8, 20487},
 	{23, "ATTR", 18, 16402},
 	{24, "FLUSH", 0, 0},
+	{25, "STAT", 2, 16386},
+	{26, "JOIN", 16, 16},
 	{32, "FILE", 32, 32},
 	{33, "DATA", 1, 4194304},
 	{34, "CHECK", 40, 40},

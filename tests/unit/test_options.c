@@ -9,6 +9,10 @@
 
 #define ARGS_MAX 16
 #define DIGEST   "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+/* The fingerprint of 32 bytes 'A', and an invitation of that server. */
+#define PRINT "SHA256:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"
+#define CODE  "sockd1.QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFCQkJCQkJCQkJCQkJCQkJCaQtg"
+#define OTHER "SHA256:QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI"
 
 /* A command line behind "sockcp", its words separated by one blank; '_' is an empty word.
  */
@@ -83,8 +87,8 @@ Test(options, operands)
 		{"get h:a -", COMMAND_GET, "h", {"a"}, {0}, "-", false},
 		{"get h:a", COMMAND_GET, "h", {"a"}, {0}, ".", true},
 		{"get h:/a//b/./c d", COMMAND_GET, "h", {"a/b/c"}, {0}, "d", false},
-		{"get h:a h:b/ h:c d/", COMMAND_GET, "h", {"a", "b", "c"},
-			{0}, "d/", true},
+		{"get h:a h:b/ h:c d/", COMMAND_GET, "h", {"a", "b", "c"}, {0}, "d/",
+			true},
 		{"get h:a/. h:b/ h:. d/", COMMAND_GET, "h", {"a", "b", ""},
 			{true, false, true}, "d/", true},
 		{"get h: d", COMMAND_GET, "h", {""}, {0}, "d", false},
@@ -106,8 +110,7 @@ Test(options, operands)
 			cr_assert_not_null(rows[i].sources[k], "%s", line);
 			cr_expect_str_eq(p.req.sources[k], rows[i].sources[k], "%s: %s",
 				line, p.req.sources[k]);
-			cr_expect_eq(
-				p.req.contents[k], rows[i].contents[k], "%s", line);
+			cr_expect_eq(p.req.contents[k], rows[i].contents[k], "%s", line);
 		}
 		cr_expect_null(rows[i].sources[p.req.count], "%s", line);
 		request_fini(&p.req);
@@ -156,12 +159,42 @@ Test(options, refusals)
 		{"--plaintext put - h:", "no name of its own"},
 		{"--plaintext --sha256=" DIGEST " put a b h:c/", "one file"},
 		{"--plaintext --sha256=" DIGEST " put -r a h:c", "one file"},
-		{"put a h:b", "--plaintext"},
-		{"get h:b", "loopback"},
+
+		{"join", "join HOST CODE"},
+		{"join h", "join HOST CODE"},
+		{"join h " CODE " x", "join HOST CODE"},
+		{"join h:7625 " CODE, "h:7625: not HOST or [V6]"},
+		{"join h: " CODE, "-P PORT"},
+		{"join ::1 " CODE, "::1: not HOST or [V6]"},
+		{"join [::1]:7625 " CODE, "not HOST or [V6]"},
+		{"join [::1 " CODE, "not HOST or [V6]"},
+		{"join [] " CODE, "not HOST or [V6]"},
+		{"join _ " CODE, "not HOST or [V6]"},
+		{"join h/x " CODE, "h/x: not HOST or [V6]"},
+		{"join h " CODE "A", "copy all of it again"},
+		{"join h x", "copy all of it again"},
+		{"join h _", "copy all of it again"},
+		{"join " CODE " h", "copy all of it again"},
+		{"join -r h " CODE, "join moves no files"},
+		{"join -n h " CODE, "join moves no files"},
+		{"join --sums=x h " CODE, "join moves no files"},
+		{"join --no-sync h " CODE, "join moves no files"},
+		{"join --plaintext h " CODE, "join is about identities"},
+		{"join --pin=" OTHER " h " CODE, "of another server than --pin"},
+		{"--plaintext --pin=" PRINT " put a h:b", "--plaintext asks nobody"},
+		{"--plaintext --accept-new put a h:b", "--plaintext asks nobody"},
+		{"--plaintext --ca=x put a h:b", "--plaintext asks nobody"},
+		{"--plaintext -i x put a h:b", "--plaintext asks nobody"},
 
 		{"--frob put a h:b", "--frob: no such option"},
 		{"--streams=4 put a h:b", "--streams=4: no such option"},
-		{"--pin=SHA256:x put a h:b", "no such option"},
+		{"--pin=SHA256:x put a h:b", "--pin=SHA256:x: must be a fingerprint"},
+		{"--pin=" PRINT "x put a h:b", "must be a fingerprint"},
+		{"--pin= put a h:b", "must be a fingerprint"},
+		{"--ca= put a h:b", "the name of a file"},
+		{"--identity= put a h:b", "the name of a file"},
+		{"put a h:b -i", "-i: needs an argument: --identity=FILE"},
+		{"--accept-new=1 put a h:b", "--accept-new takes no argument"},
 		{"-j put a h:b", "-j: no such option"},
 		{"-rj put a h:b", "-j: no such option"},
 		{"-\x1b put a h:b", "-\\x1b: no such option"},
@@ -217,6 +250,114 @@ Test(options, defaults)
 	cr_expect_eq(o->timeout_ms, 30000);
 	cr_expect_eq(o->progress, WHEN_AUTO);
 	cr_expect_null(o->sums);
+	cr_expect_not(o->has_pin || o->accept_new || o->ca || o->identity);
+	request_fini(&p.req);
+	/* TLS is what nobody has to ask for */
+	cr_assert_eq(parse(&p, "put a h:b"), PARSED_RUN);
+	cr_expect_not(o->plaintext);
+	request_fini(&p.req);
+}
+
+/* -- join --------------------------------------------------------------- */
+
+static bool pin_is(const struct options *o, char letter)
+{
+	for (size_t i = 0; i < FINGERPRINT_LEN; i++)
+		if (o->pin[i] != letter)
+			return false;
+	return o->has_pin;
+}
+
+Test(options, join)
+{
+	static const struct {
+		const char *line;
+		const char *host;
+	} rows[] = {
+		{"join h " CODE, "h"},
+		{"join 127.0.0.1 " CODE, "127.0.0.1"},
+		{"join [::1] " CODE, "::1"},
+		{"join [fe80::1%eth0] " CODE, "fe80::1%eth0"},
+		{"join --json -q -P 22 h " CODE, "h"},
+		{"join --pin=" PRINT " h " CODE, "h"},
+		{"join --retries=0 -i key --accept-new --ca=x h " CODE, "h"},
+	};
+	struct parse p;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		cr_assert_eq(parse(&p, rows[i].line), PARSED_RUN, "%s: %s", rows[i].line,
+			p.said);
+		cr_expect_eq(p.req.command, COMMAND_JOIN);
+		cr_expect_str_eq(p.req.host, rows[i].host);
+		cr_expect_str_eq(p.req.code, CODE);
+		cr_expect(p.req.count == 0 && !p.req.dest);
+		cr_expect(pin_is(&p.opts, 'A'), "%s", rows[i].line);
+		/* the secret is not for ps(1) to show */
+		for (int k = 1; k < p.argc; k++)
+			cr_expect_null(strstr(p.argv[k], "sockd1"), "%s", p.argv[k]);
+		request_fini(&p.req);
+		cr_expect_null(p.req.code);
+	}
+}
+
+/* A mistyped code is refused, and not shown: it holds most of a secret. */
+Test(options, join_mistyped)
+{
+	struct parse p;
+	char line[256];
+
+	for (size_t i = 0; i < strlen(CODE); i++) {
+		snprintf(line, sizeof(line), "join h %s", CODE);
+		line[strlen("join h ") + i] =
+			line[strlen("join h ") + i] == 'x' ? 'y' : 'x';
+		cr_assert_eq(parse(&p, line), PARSED_EXIT, "%s", line);
+		cr_expect(p.status == 2 && strstr(p.said, "copy all of it again"), "%s",
+			p.said);
+		cr_expect_null(strstr(p.said, "QkJC"), "%s", p.said);
+	}
+}
+
+static void stdin_set(const char *text)
+{
+	int fds[2];
+
+	cr_assert_eq(pipe(fds), 0);
+	cr_assert_eq(write(fds[1], text, strlen(text)), (ssize_t)strlen(text));
+	close(fds[1]);
+	cr_assert_eq(dup2(fds[0], STDIN_FILENO), STDIN_FILENO);
+	close(fds[0]);
+}
+
+Test(options, join_from_stdin)
+{
+	static const struct {
+		const char *text;
+		bool good;
+	} rows[] = {
+		{CODE "\n", true},
+		{CODE, true},
+		{CODE " \t\r\n", true},
+		{CODE "\nnext line\n", true},
+		{"", false},
+		{"\n" CODE "\n", false},
+		{CODE CODE CODE CODE CODE CODE CODE "\n", false},
+	};
+	struct parse p;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		stdin_set(rows[i].text);
+		cr_assert_eq(parse(&p, "join h -"),
+			rows[i].good ? PARSED_RUN : PARSED_EXIT, "%s: %s", rows[i].text,
+			p.said);
+		if (rows[i].good)
+			cr_expect_str_eq(p.req.code, CODE);
+		request_fini(&p.req);
+	}
+	/* only the line was taken */
+	char c;
+	stdin_set(CODE "\nx");
+	cr_assert_eq(parse(&p, "join h -"), PARSED_RUN);
+	cr_expect(read(STDIN_FILENO, &c, 1) == 1 && c == 'x');
 	request_fini(&p.req);
 }
 
@@ -268,6 +409,25 @@ Test(options, each_is_read)
 	READS_AS("--prog=never", o->progress == WHEN_NEVER);
 }
 
+Test(options, who_is_who)
+{
+	struct parse p;
+	const struct options *o = &p.opts;
+
+#define TRUSTS_AS(line, condition)                                                       \
+	cr_assert_eq(parse(&p, "put a h:b " line), PARSED_RUN, line ": %s", p.said);     \
+	cr_expect(condition, line);                                                      \
+	request_fini(&p.req)
+
+	TRUSTS_AS("--pin=" PRINT, pin_is(o, 'A') && !o->accept_new && !o->ca);
+	TRUSTS_AS("--pin=" OTHER " --pin=" PRINT, pin_is(o, 'A'));
+	TRUSTS_AS("--accept-new", o->accept_new && !o->has_pin);
+	TRUSTS_AS("--ca=a.pem", strcmp(o->ca, "a.pem") == 0 && !o->identity);
+	TRUSTS_AS("--identity=b.pem", strcmp(o->identity, "b.pem") == 0 && !o->ca);
+	TRUSTS_AS("-i b.pem", strcmp(o->identity, "b.pem") == 0);
+	TRUSTS_AS("-rib.pem", o->recursive && strcmp(o->identity, "b.pem") == 0);
+}
+
 Test(options, permute)
 {
 	static const char *const lines[] = {
@@ -294,7 +454,7 @@ Test(options, shows)
 		const char *parts[4];
 	} rows[] = {
 		{"--help", {"Usage: sockcp ", "-P, --port=PORT ", "\n      --no-sync ",
-				   "Examples:"}},
+				   "join HOST CODE"}},
 		{"put --help --frob", {"Usage: sockcp "}},
 		{"--version", {"sockcp (sockd) " PACKAGE_VERSION "\n", "GPLv3+"}},
 	};

@@ -86,6 +86,10 @@ Test(report, status_of_a_failure)
 		{SIDE_CONNECTION, ERR_PROTOCOL, 9},
 		{SIDE_CONNECTION, ERR_VERSION, 9},
 		{SIDE_CONNECTION, ERR_DENIED, 4},
+		{SIDE_CONNECTION, ERR_TLS, 9},
+		{SIDE_CONNECTION, ERR_UNTRUSTED, 4},
+		{SIDE_LOCAL, ERR_UNTRUSTED, 4},
+		{SIDE_LOCAL, ERR_BAD_IDENTITY, 7},
 		{SIDE_SERVER, ERR_BUSY, 3},
 		{SIDE_SERVER, ERR_SHUTDOWN, 3},
 		{SIDE_SERVER, ERR_TIMEOUT, 3},
@@ -271,8 +275,8 @@ Test(report, failure_lines)
 /* Each code there is has something to do in its line. */
 Test(report, every_failure_has_advice)
 {
-	for (int code = 1; code < ERR_AGAIN; code++) {
-		if (strcmp(err_text(code), "unknown error") == 0)
+	for (int code = 1; code <= ERR_BAD_IDENTITY; code++) {
+		if (code == ERR_AGAIN || strcmp(err_text(code), "unknown error") == 0)
 			continue;
 		for (enum side side = SIDE_LOCAL; side <= SIDE_SERVER; side++) {
 			struct told t = {.opts = defaults};
@@ -530,6 +534,46 @@ static void event_expect(
 	cr_expect_str_eq(text, expected, "%s", text);
 	free(text);
 	json_decref(event);
+}
+
+Test(report, joined)
+{
+	struct told t = {.opts = defaults};
+	uint8_t self[FINGERPRINT_LEN], peer[FINGERPRINT_LEN];
+	char ours[FINGERPRINT_TEXT_MAX], text[512];
+
+	memset(self, 'A', sizeof(self));
+	memset(peer, 'B', sizeof(peer));
+	fingerprint_format(ours, self);
+	told_begin(&t, COMMAND_JOIN, "");
+	report_joined(t.report, "h\x1b:1", self, peer);
+	told_end(&t);
+	snprintf(text, sizeof(text), "joined h\\x1b:1 as %s; the server is remembered\n",
+		ours);
+	cr_expect_str_eq(t.err.text, text, "%s", t.err.text);
+	cr_expect_str_empty(t.out.text);
+
+	t = (struct told){.opts = defaults};
+	t.opts.quiet = true;
+	told_begin(&t, COMMAND_JOIN, "");
+	report_joined(t.report, "h:1", self, peer);
+	told_end(&t);
+	cr_expect_str_empty(t.err.text);
+
+	t = (struct told){.opts = defaults};
+	t.opts.json = true;
+	told_begin(&t, COMMAND_JOIN, "");
+	report_joined(t.report, "h:1", self, peer);
+	told_end(&t);
+	cr_expect_str_empty(t.err.text);
+	event_expect(&t.out, "start", 0,
+		"{\"event\":\"start\",\"command\":\"join\",\"server\":\"127.0.0.1:"
+		"7625\"}");
+	event_expect(&t.out, "joined", 0,
+		"{\"event\":\"joined\",\"server\":\"h:1\",\"fingerprint\":"
+		"\"SHA256:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE\","
+		"\"server_fingerprint\":"
+		"\"SHA256:QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI\"}");
 }
 
 /* A file that begins again after a lost connection is not counted twice. */

@@ -34,6 +34,8 @@ static const struct legal {
 	{ROLE_SERVER, SESSION_READY, MSG_LINK, WITH_REQUEST, SESSION_READY},
 	{ROLE_SERVER, SESSION_READY, MSG_ATTR, WITH_REQUEST, SESSION_READY},
 	{ROLE_SERVER, SESSION_READY, MSG_FLUSH, WITH_REQUEST, SESSION_READY},
+	{ROLE_SERVER, SESSION_READY, MSG_STAT, WITH_REQUEST, SESSION_READY},
+	{ROLE_SERVER, SESSION_READY, MSG_JOIN, WITH_REQUEST, SESSION_READY},
 
 	{ROLE_SERVER, SESSION_FILE, MSG_ERROR, WITH_0, SESSION_FILE},
 	{ROLE_SERVER, SESSION_FILE, MSG_NOTE, WITH_ANY, SESSION_FILE},
@@ -121,7 +123,7 @@ Test(session, admits_what_is_in_the_table_and_nothing_else)
 
 static const struct {
 	uint8_t type;
-	uint32_t enough; /* any one of these */
+	uint32_t enough; /* any one of these; 0: none is needed */
 } needs[] = {
 	{MSG_ASK, RIGHT_CREATE | RIGHT_WRITE},
 	{MSG_PUT, RIGHT_CREATE | RIGHT_WRITE},
@@ -130,16 +132,17 @@ static const struct {
 	{MSG_NEXT, RIGHT_LIST},
 	{MSG_MKDIR, RIGHT_CREATE | RIGHT_WRITE},
 	{MSG_LINK, RIGHT_CREATE | RIGHT_WRITE},
-	{MSG_ATTR, RIGHT_CREATE | RIGHT_WRITE},
-	{MSG_FLUSH, RIGHTS_ALL},
+	{MSG_ATTR, RIGHT_WRITE},
+	{MSG_STAT, RIGHT_READ | RIGHT_LIST | RIGHT_WRITE},
+	{MSG_FLUSH, 0},
+	{MSG_JOIN, 0},
 };
 
 Test(session, each_request_needs_its_right)
 {
 	for (size_t i = 0; i < ARRAY_LEN(needs); i++)
 		for (uint32_t rights = 0; rights <= RIGHTS_ALL; rights++) {
-			bool granted =
-				needs[i].type == MSG_FLUSH || (rights & needs[i].enough);
+			bool granted = !needs[i].enough || (rights & needs[i].enough);
 			struct session s;
 
 			session_init(&s, ROLE_SERVER, rights);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* All time here is made up: no test waits. */
+/* All time here is made up, but for the last test: none of the others waits. */
 #include "transfer/throttle.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <time.h>
 
 #include "base/compiler.h"
+#include "os/clock.h"
 
 #define NS_PER_SEC 1000000000ull
 #define NS_PER_MS  1000000ull
@@ -38,11 +41,10 @@ static uint64_t bytes_passed(uint64_t rate, const struct asker *a, uint64_t seco
 	throttle_init(&t, rate, now);
 	while (now < end) {
 		int wait_ms = -1;
-		size_t n = throttle_ask(&t, now, a->want, &wait_ms);
+		size_t n = throttle_take(&t, now, a->want, &wait_ms);
 		cr_assert_leq(n, a->want);
 		cr_assert_eq(n == 0, wait_ms > 0, "bytes or a time to wait");
 		cr_assert_leq(wait_ms, 1000);
-		throttle_use(&t, n);
 		passed += n;
 		uint64_t due = (uint64_t)((double)rate * (double)(now - START_NS) /
 					  (double)NS_PER_SEC);
@@ -93,9 +95,10 @@ Test(throttle, loses_nothing_to_questions)
 
 	throttle_init(&t, rate, now);
 	for (; now < START_NS + 60 * NS_PER_SEC; now += NS_PER_MS + 1) {
-		size_t n = throttle_ask(&t, now, 100000, &wait_ms);
-		throttle_use(&t, n);
-		passed += n;
+		size_t n = throttle_take(&t, now, 100000, &wait_ms);
+		size_t moved = now / NS_PER_MS % 3 == 0 ? n : 0;
+		throttle_settle(&t, n, moved);
+		passed += moved;
 	}
 	cr_assert(passed > 59 * rate && passed < 61 * rate, "%" PRIu64, passed);
 }
@@ -107,10 +110,14 @@ Test(throttle, no_rate_is_no_limit)
 
 	throttle_init(&t, 0, START_NS);
 	for (int i = 0; i < 3; i++) {
-		cr_assert_eq(throttle_ask(&t, START_NS, SIZE_MAX, &wait_ms), SIZE_MAX);
+		cr_assert_eq(throttle_take(&t, START_NS, SIZE_MAX, &wait_ms), SIZE_MAX);
 		cr_assert_eq(wait_ms, 0);
-		throttle_use(&t, SIZE_MAX);
+		throttle_settle(&t, 0, SIZE_MAX);
 	}
+	cr_assert_not(throttle_has_limit(&t));
+	cr_assert_not(throttle_has_limit(NULL));
+	cr_assert_eq(throttle_take(NULL, START_NS, 7, &wait_ms), 7);
+	throttle_settle(NULL, 7, 0);
 }
 
 Test(throttle, begins_with_nothing)
@@ -119,7 +126,7 @@ Test(throttle, begins_with_nothing)
 	int wait_ms = 0;
 
 	throttle_init(&t, 100 * KIB, START_NS);
-	cr_assert_eq(throttle_ask(&t, START_NS, 1 << 20, &wait_ms), 0);
+	cr_assert_eq(throttle_take(&t, START_NS, 1 << 20, &wait_ms), 0);
 	cr_assert_gt(wait_ms, 0);
 }
 
@@ -137,7 +144,7 @@ Test(throttle, saves_up_no_more_than_the_burst)
 			struct throttle t;
 
 			throttle_init(&t, rate, START_NS);
-			size_t n = throttle_ask(
+			size_t n = throttle_take(
 				&t, START_NS + silences[j], SIZE_MAX, &wait_ms);
 			cr_expect(n <= most && (double)n <= due,
 				"rate %" PRIu64 ", silence %zu", rate, j);
@@ -159,14 +166,23 @@ Test(throttle, extreme_rates_do_not_overflow)
 			struct throttle t;
 
 			throttle_init(&t, rate, START_NS);
-			size_t n = throttle_ask(
+			size_t n = throttle_take(
 				&t, START_NS + silences[j], SIZE_MAX, &wait_ms);
 			cr_expect_leq(n, burst_of(rate));
 			cr_expect(wait_ms >= 0 && wait_ms <= 1000, "wait %d", wait_ms);
-			/* More may have passed than was asked for. */
-			throttle_use(&t, SIZE_MAX);
+			/* More may have passed than was taken. */
+			throttle_settle(&t, n, SIZE_MAX);
+			throttle_settle(&t, n, SIZE_MAX);
 			cr_expect_eq(
-				throttle_ask(&t, START_NS + silences[j], 1, &wait_ms), 0);
+				throttle_take(&t, START_NS + silences[j], 1, &wait_ms),
+				0);
+			cr_expect(wait_ms >= 0 && wait_ms <= 1000, "wait %d", wait_ms);
+			throttle_settle(&t, SIZE_MAX, 0);
+			throttle_settle(&t, SIZE_MAX, 0);
+			throttle_settle(&t, SIZE_MAX, 0);
+			cr_expect_leq(throttle_take(&t, START_NS + silences[j], SIZE_MAX,
+					      &wait_ms),
+				burst_of(rate));
 		}
 }
 
@@ -192,21 +208,146 @@ Test(throttle, waits_for_a_portion)
 		int wait_ms;
 
 		throttle_init(&t, rows[i].rate, START_NS);
-		cr_assert_eq(throttle_ask(&t, START_NS, rows[i].want, &wait_ms), 0);
+		cr_assert_eq(throttle_take(&t, START_NS, rows[i].want, &wait_ms), 0);
 		cr_expect_eq(wait_ms, rows[i].wait_ms, "row %zu: %d", i, wait_ms);
 	}
 }
 
-Test(throttle, use_takes_what_has_passed)
+Test(throttle, what_did_not_pass_is_given_back)
 {
+	uint64_t now = START_NS + NS_PER_SEC;
 	struct throttle t;
 	int wait_ms;
 
 	throttle_init(&t, 100 * KIB, START_NS);
-	size_t burst = throttle_ask(&t, START_NS + NS_PER_SEC, SIZE_MAX, &wait_ms);
-	throttle_use(&t, burst - 3000);
-	cr_assert_eq(throttle_ask(&t, START_NS + NS_PER_SEC, SIZE_MAX, &wait_ms), 3000);
-	cr_assert_eq(throttle_ask(&t, START_NS + NS_PER_SEC, 2000, &wait_ms), 2000);
-	throttle_use(&t, 3000);
-	cr_assert_eq(throttle_ask(&t, START_NS + NS_PER_SEC, 1, &wait_ms), 0);
+	size_t burst = throttle_take(&t, now, SIZE_MAX, &wait_ms);
+	cr_assert_eq(burst, 10 * KIB);
+	cr_assert_eq(throttle_take(&t, now, 1, &wait_ms), 0);
+	throttle_settle(&t, burst, burst - 3000);
+	cr_assert_eq(throttle_take(&t, now, SIZE_MAX, &wait_ms), 3000);
+	throttle_settle(&t, 3000, 1000);
+	cr_assert_eq(throttle_take(&t, now, 1500, &wait_ms), 1500);
+	cr_assert_eq(throttle_take(&t, now, SIZE_MAX, &wait_ms), 0);
+}
+
+/* TLS sends a record that had to wait as it was, however many may pass now. */
+Test(throttle, what_passed_too_early_is_a_debt)
+{
+	uint64_t now = START_NS + NS_PER_SEC;
+	struct throttle t;
+	int wait_ms;
+
+	throttle_init(&t, 100 * KIB, START_NS);
+	size_t taken = throttle_take(&t, now, SIZE_MAX, &wait_ms);
+	throttle_settle(&t, taken, taken + 20 * KIB);
+	now += NS_PER_SEC / 5;
+	cr_assert_eq(throttle_take(&t, now, SIZE_MAX, &wait_ms), 0);
+	cr_assert_eq(wait_ms, 11, "%d", wait_ms);
+	cr_assert_eq(
+		throttle_take(&t, now + NS_PER_SEC / 20, SIZE_MAX, &wait_ms), 5 * KIB);
+}
+
+Test(throttle, a_new_rate_begins_empty)
+{
+	uint64_t now = START_NS + NS_PER_SEC;
+	struct throttle t;
+	int wait_ms;
+
+	throttle_init(&t, 100 * KIB, START_NS);
+	throttle_set_rate(&t, 100 * KIB, now);
+	cr_assert_eq(throttle_take(&t, now, SIZE_MAX, &wait_ms), 10 * KIB);
+	throttle_settle(&t, 10 * KIB, 0);
+	throttle_set_rate(&t, 200 * KIB, now);
+	cr_assert_eq(throttle_take(&t, now, SIZE_MAX, &wait_ms), 0);
+	now += NS_PER_SEC / 10;
+	cr_assert_eq(throttle_take(&t, now, SIZE_MAX, &wait_ms), 20 * KIB);
+	throttle_set_rate(&t, 0, now);
+	cr_assert_eq(throttle_take(&t, now, SIZE_MAX, &wait_ms), SIZE_MAX);
+}
+
+Test(throttle, of_two_the_smaller_counts_and_the_other_loses_nothing)
+{
+	uint64_t now = START_NS + NS_PER_SEC;
+	struct throttle slow, fast;
+	int wait_ms;
+
+	throttle_init(&slow, 100 * KIB, START_NS);
+	throttle_init(&fast, 500 * KIB, START_NS);
+	for (int i = 0; i < 2; i++) {
+		struct throttle *a = i == 0 ? &slow : &fast;
+		struct throttle *b = i == 0 ? &fast : &slow;
+		size_t n = throttle_take_both(a, b, now, SIZE_MAX, &wait_ms);
+		cr_assert_eq(n, 10 * KIB);
+		cr_assert_eq(throttle_take_both(a, b, now, SIZE_MAX, &wait_ms), 0);
+		cr_assert_eq(wait_ms, 11, "%d", wait_ms);
+		throttle_settle(&slow, n, 0);
+		throttle_settle(&fast, n, 0);
+		cr_assert_eq(throttle_take(&fast, now, SIZE_MAX, &wait_ms), 50 * KIB);
+		throttle_settle(&fast, 50 * KIB, 0);
+	}
+	cr_assert_eq(throttle_take_both(NULL, &slow, now, SIZE_MAX, &wait_ms), 10 * KIB);
+	cr_assert_eq(throttle_take_both(NULL, NULL, now, 12345, &wait_ms), 12345);
+}
+
+/* -- Several at once: these wait, for what a lock guards shows only in real time --- */
+
+#define THREADS     6
+#define SHARED_RATE (4ull << 20)
+#define SHARED_MS   2000
+
+struct sharer {
+	struct throttle *shared;
+	struct throttle own;
+	uint64_t end_ns;
+	size_t want;
+	uint64_t passed;
+};
+
+static void *sharer_main(void *arg)
+{
+	struct sharer *s = arg;
+	uint64_t now;
+
+	for (unsigned turn = 0; (now = clock_now_ns()) < s->end_ns; turn++) {
+		int wait_ms;
+		size_t n = throttle_take_both(&s->own, s->shared, now, s->want, &wait_ms);
+		/* Every third time the socket has less, or nothing. */
+		size_t moved = turn % 3 == 0 ? n / 2 : turn % 7 == 0 ? 0 : n;
+		throttle_settle(&s->own, n, moved);
+		throttle_settle(s->shared, n, moved);
+		s->passed += moved;
+		struct timespec t = {.tv_nsec = wait_ms > 0 ? wait_ms * 1000000L : 20000};
+		nanosleep(&t, NULL);
+	}
+	return NULL;
+}
+
+Test(throttle, several_threads_share_one_rate)
+{
+	struct throttle shared;
+	struct sharer sharers[THREADS];
+	pthread_t threads[THREADS];
+	uint64_t start = clock_now_ns(), passed = 0;
+
+	throttle_init(&shared, SHARED_RATE, start);
+	for (size_t i = 0; i < THREADS; i++) {
+		sharers[i] = (struct sharer){
+			.shared = &shared,
+			.end_ns = start + SHARED_MS * NS_PER_MS,
+			.want = i % 2 ? 1448 : 256 * KIB,
+		};
+		throttle_init(&sharers[i].own, i == 0 ? SHARED_RATE / 8 : 0, start);
+		cr_assert_eq(
+			pthread_create(&threads[i], NULL, sharer_main, &sharers[i]), 0);
+	}
+	for (size_t i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		passed += sharers[i].passed;
+		cr_expect_gt(sharers[i].passed, 0, "thread %zu", i);
+	}
+	double seconds = (double)(clock_now_ns() - start) / 1e9;
+	double due = (double)SHARED_RATE * seconds;
+	cr_expect((double)passed > 0.95 * due && (double)passed < 1.05 * due,
+		"%" PRIu64 " bytes for %.0f", passed, due);
+	cr_expect_lt(sharers[0].passed, (uint64_t)(1.05 * due / 8));
 }

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The state directory, and the identity that the server shows. */
+#ifndef SOCKD_STATE_H
+#define SOCKD_STATE_H
+
+#include "base/compiler.h"
+#include "crypto/identity.h"
+#include "daemon/config.h"
+
+struct tls_context;
+
+#define STATE_IDENTITY "identity.pem" /* its name in the state directory */
+
+/* A store's descriptor; or -ERR_… after a line in the log. */
+int state_open(const struct config *config) MUST_CHECK;
+
+/* The identity of CONFIG, or the state directory's own, which is made when there is none.
+ * 0; or -ERR_… after a line in the log. */
+int state_identity(
+	const struct config *config, int state_fd, struct identity **out) MUST_CHECK;
+
+/* What connections are served with; its fingerprint in FP_OUT. The same. */
+int state_tls(const struct config *config, int state_fd, struct tls_context **out,
+	uint8_t fp_out[FINGERPRINT_LEN]) MUST_CHECK;
+
+#endif
