@@ -52,8 +52,8 @@ static int read_answer(struct channel *c, struct answer *out)
 
 	*out = (struct answer){0};
 	/* Not only the code, the whole client was refused. */
-	if (err == -ERR_DENIED && *channel_fault(c)) {
-		out->code = err;
+	if (err == -ERR_REFUSED && *channel_fault(c)) {
+		out->code = -ERR_DENIED;
 		snprintf(out->text, sizeof(out->text), "%s", channel_fault(c));
 		return 0;
 	}
@@ -73,6 +73,7 @@ static int join_ask(struct peer *p, const uint8_t secret[SECRET_LEN], struct ans
 		int err = send_secret(p->channel, secret);
 		if (err == 0)
 			err = read_answer(p->channel, out);
+		channel_wipe(p->channel);
 		if (err == 0)
 			return 0;
 		err = peer_reconnect(p, err);

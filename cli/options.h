@@ -41,8 +41,8 @@ struct options {
 	bool has_pin;
 	uint8_t pin[FINGERPRINT_LEN]; /* --pin: the server has this identity */
 	bool accept_new;              /* trust a server that is seen for the first time */
-	const char *ca;               /* --ca: authorities, a PEM file; NULL: the system's */
-	const char *identity;         /* -i: a PEM file; NULL: ours */
+	const char *ca;       /* --ca: authorities, a PEM file; NULL: the system's */
+	const char *identity; /* -i: a PEM file; NULL: ours */
 };
 
 /* What to move: the sources and the one destination. */
@@ -53,7 +53,7 @@ struct request {
 			 * ("-" is stdin), remote paths in wire form for get */
 	size_t count;
 	char *dest; /* owned: remote path in wire form, or local name ("-": stdout) */
-	char *code;       /* owned: of join, the code of the invitation */
+	char *code; /* owned: of join, the code of the invitation */
 	bool dest_is_dir; /* DEST ended in '/', or was left out */
 	bool *contents;   /* owned: get, the source was written DIR/. : what is in it, not
 			     itself */

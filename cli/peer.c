@@ -17,7 +17,7 @@
 
 #define ADDRESSES_MAX 8
 /* Chunks we take: what the field's measurements show as best. */
-#define CHUNK_SIZE       (1u << 20)
+#define CHUNK_SIZE (1u << 20)
 /* Bytes per second below which a transfer counts as lost: slower than any line. */
 #define MIN_RATE         64
 #define BACKOFF_FIRST_MS 250
@@ -139,8 +139,8 @@ static int check_server(struct peer *p)
 	}
 	if (p->trusted && memcmp(p->server, fp, FINGERPRINT_LEN) == 0)
 		return 0;
-	int err = trust_check(p->opts, p->report, p->dirfd, p->host, fp,
-		tls_distrust(tls), p->stop_fd);
+	int err = trust_check(
+		p->opts, p->report, p->dirfd, p->host, fp, tls_distrust(tls), p->stop_fd);
 	if (err < 0)
 		return err;
 	memcpy(p->server, fp, FINGERPRINT_LEN);
@@ -222,9 +222,13 @@ static int connect_once(struct peer *p)
 	}
 	sock_tune(fd, p->opts->timeout_ms);
 	channel_set_rate(p->channel, p->opts->limit);
+	channel_set_deadline(p->channel, clock_now_ms() + p->opts->timeout_ms);
 	err = start_tls(p);
+	/* The user may have been asked meanwhile. */
+	channel_set_deadline(p->channel, clock_now_ms() + p->opts->timeout_ms);
 	if (err == 0)
 		err = greet(p);
+	channel_set_deadline(p->channel, -1);
 	if (err < 0)
 		drop_channel(p);
 	return err;

@@ -27,8 +27,9 @@ struct peer {
 	uint32_t depth;             /* requests we may leave unanswered */
 	uint8_t run[MSG_RUN_LEN];   /* tells our connections from those of other runs */
 	unsigned failures;          /* in a row, without progress in between */
-	const char *why;            /* borrowed, static: more about the last failure; or NULL */
-	char fault[TEXT_ESCAPED_MAX(MSG_TEXT_MAX)]; /* what the server said last, escaped */
+	const char *why; /* borrowed, static: more about the last failure; or NULL */
+	char fault[TEXT_ESCAPED_MAX(
+		MSG_TEXT_MAX)]; /* what the server said last, escaped */
 
 	/* Unless plaintext was asked for. */
 	struct tls_context *tls; /* owned: who we are; made with the first connection */

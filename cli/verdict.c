@@ -49,8 +49,8 @@ static const struct row {
 	{ANY, ERR_INTERRUPTED, EXIT_SIGNAL, CONTINUE, NULL},
 	{ANY, ERR_DENIED, EXIT_DENIED, "ask those who run the server for the right",
 		NULL},
-	{ANY, ERR_REFUSED, EXIT_DENIED,
-		"ask those who run the server for an invitation", NULL},
+	{ANY, ERR_REFUSED, EXIT_DENIED, "ask those who run the server for an invitation",
+		NULL},
 	{ANY, ERR_MISMATCH, EXIT_VERIFY,
 		"nothing was put in place; check the source, then run the same command "
 		"again",

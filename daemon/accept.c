@@ -20,6 +20,12 @@
 #define BUSY_LEN_MAX     256
 #define DISCARD_MAX      (1u << 20)
 
+/* In the log: why, and what was done. */
+#define CAUSE_MAX   (GUARD_TEXT_MAX + 64)
+#define ALL_TAKEN   "all connections are taken (--max-connections)"
+#define EVICTED     "closed the oldest that had made no request"
+#define TURNED_AWAY "turned a new one away"
+
 void acceptor_init(struct acceptor *a, struct table *table, struct guard *guard,
 	const struct conn_env *env)
 {
@@ -78,49 +84,66 @@ static void busy_answer(int fd, const char *text)
 	recv(fd, NULL, DISCARD_MAX, MSG_DONTWAIT | MSG_TRUNC);
 }
 
+static void crowded_format(char out[CAUSE_MAX], const struct guard_key *key)
+{
+	char address[GUARD_TEXT_MAX];
+
+	snprintf(out, CAUSE_MAX,
+		"%s has as many connections as it may (--max-per-address)",
+		guard_key_format(address, key));
+}
+
 /* What the guard says of a newcomer from KEY, after what can be done about it. */
 static enum guard_verdict acceptor_ask(
 	struct acceptor *a, const struct guard_key *key, int *wait_ms_out)
 {
+	struct table *t = a->table;
 	enum guard_verdict verdict =
 		guard_ask(a->guard, key, clock_now_ms(), wait_ms_out);
+	char crowded[CAUSE_MAX];
 
 	if (verdict != GUARD_CROWDED)
 		return verdict;
-	table_reap(a->table);
+	table_reap(t);
 	verdict = guard_ask(a->guard, key, clock_now_ms(), wait_ms_out);
-	if (verdict == GUARD_CROWDED && table_evict(a->table, key))
-		verdict = guard_ask(a->guard, key, clock_now_ms(), wait_ms_out);
-	return verdict;
+	if (verdict != GUARD_CROWDED)
+		return verdict;
+	if (t->count >= t->max)
+		snprintf(crowded, sizeof(crowded), ALL_TAKEN);
+	else
+		crowded_format(crowded, key);
+	if (!table_evict(t, key))
+		return verdict;
+	acceptor_complain(a, crowded, EVICTED);
+	return guard_ask(a->guard, key, clock_now_ms(), wait_ms_out);
 }
 
 /* Whether FD may come in from KEY; answered and closed when it may not. */
 static bool acceptor_let_in(struct acceptor *a, int fd, const struct guard_key *key)
 {
-	char address[GUARD_TEXT_MAX], what[GUARD_TEXT_MAX + 40], text[96];
+	char address[GUARD_TEXT_MAX], cause[CAUSE_MAX], text[96];
 	int wait_ms;
 
 	if (!a->guard)
 		return true;
-	guard_key_format(address, key);
 	switch (acceptor_ask(a, key, &wait_ms)) {
 	case GUARD_LET_IN:
 		return true;
 	case GUARD_CROWDED:
-		snprintf(what, sizeof(what), "%s has as many connections as it may",
-			address);
+		crowded_format(cause, key);
 		snprintf(text, sizeof(text),
 			"the server is busy: your address has as many connections as it "
 			"may");
 		break;
 	case GUARD_HELD_OFF:
-		snprintf(what, sizeof(what), "%s is held off", address);
+		snprintf(cause, sizeof(cause), "%s is held off",
+			guard_key_format(address, key));
 		snprintf(text, sizeof(text),
 			"too many failures from this address: come back in %d s",
 			(wait_ms + 999) / 1000);
 		break;
 	}
-	acceptor_complain(a, what, "turned a new one away");
+	acceptor_complain(a, cause, TURNED_AWAY);
 	busy_answer(fd, text);
 	fd_close(fd);
 	return false;
@@ -145,13 +168,13 @@ static void acceptor_admit(
 			return;
 		what = "out of memory or threads";
 	} else if (!crowded) {
-		what = "all connections are taken (--max-connections)";
+		what = ALL_TAKEN;
 	}
 	if (table_evict(t, NULL) && table_start(t, &env, &key, fd) == 0) {
-		acceptor_complain(a, what, "closed the oldest that had made no request");
+		acceptor_complain(a, what, EVICTED);
 		return;
 	}
-	acceptor_complain(a, what, "turned a new one away");
+	acceptor_complain(a, what, TURNED_AWAY);
 	busy_answer(fd, "the server is busy: all its connections are taken");
 	fd_close(fd);
 }
@@ -181,7 +204,12 @@ static void acceptor_accept_crowded(struct acceptor *a, int listen_fd)
 void acceptor_accept(struct acceptor *a, int listen_fd)
 {
 	struct sock_addr peer;
-	int fd = peer_accept(listen_fd, &peer);
+	int fd;
+
+	/* Somebody else may have been faster when it was to be had again. */
+	if (a->spare_fd < 0)
+		a->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	fd = peer_accept(listen_fd, &peer);
 
 	if (fd >= 0) {
 		acceptor_admit(a, fd, &peer, false);

@@ -21,12 +21,12 @@ struct client {
 	char name[CLIENT_NAME_MAX + 1];
 	bool has_fingerprint;
 	uint8_t fingerprint[FINGERPRINT_LEN];
-	uint32_t rights;          /* set of enum right */
-	char *path;               /* owned, wire form: its root below ours; "" is the root */
-	uint64_t quota_bytes;     /* below its root; 0: none */
-	uint64_t quota_files;     /* files, links and directories below its root; 0: none */
+	uint32_t rights;      /* set of enum right */
+	char *path;           /* owned, wire form: its root below ours; "" is the root */
+	uint64_t quota_bytes; /* below its root; 0: none */
+	uint64_t quota_files; /* files, links and directories below its root; 0: none */
 	uint32_t max_connections; /* at a time; 0: as many as there are */
-	uint64_t limit;           /* bytes per second, all its connections together; 0: none */
+	uint64_t limit; /* bytes per second, all its connections together; 0: none */
 };
 
 /* A client without any right.  NAME: 1 … CLIENT_NAME_MAX of [A-Za-z0-9._@-], not

@@ -14,8 +14,8 @@
 
 /* Of small daemons one user may take all places. */
 #define PER_ADDRESS_LEAST 16
-#define STATUS_USAGE 2
-#define DAY_SEC      86400
+#define STATUS_USAGE      2
+#define DAY_SEC           86400
 
 #define ANONYMOUS "anonymous"
 

@@ -9,8 +9,10 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "crypto/secret.h"
 #include "daemon/guard.h"
 #include "daemon/log.h"
+#include "daemon/room.h"
 #include "os/clock.h"
 #include "os/fd.h"
 
@@ -75,6 +77,7 @@ static int conn_veil(const struct conn *c, int err)
 	case ERR_NOT_DIR:
 	case ERR_NOT_REGULAR:
 	case ERR_ESCAPE:
+	case ERR_ACCESS:
 		return -ERR_DENIED;
 	default:
 		return err;
@@ -100,21 +103,25 @@ static int send_done(struct conn *c, const struct batch_tag *tag, uint8_t durabi
 static int conn_done(void *ctx, const struct batch_tag *tag, int result)
 {
 	struct conn *c = ctx;
+	room_done(c, tag, result);
 	if (tag->is_file || result < 0)
 		conn_log(c, &(struct conn_event){
 				    .op = tag->is_file ? "put" : "make",
 				    .path = tag->path,
 				    .bytes = tag->size,
-				    .digest = tag->is_file ? tag->digest : NULL,
+				    .digest = tag->is_file && result == 0 ? tag->digest
+									  : NULL,
 				    .started_ms = tag->started_ms,
 				    .result = result,
 			    });
 	/* A client that is gone does not undo what it was promised. */
 	if (channel_error(c->channel))
 		return 0;
+	/* To replace is a right that it does not have. */
+	int shown = result == -ERR_EXISTS && tag->must_be_new ? -ERR_DENIED : result;
 	int err = result < 0
 			  ? channel_send_error(
-				    c->channel, tag->id, conn_veil(c, result), NULL)
+				    c->channel, tag->id, conn_veil(c, shown), NULL)
 			  : send_done(c, tag, c->batch_sync ? DURABLE_DISK : DURABLE_NOT);
 	return err < 0 && !channel_error(c->channel) ? err : 0;
 }
@@ -211,10 +218,10 @@ static void conn_close(struct conn *c)
 	digest_free(c->digest);
 	dir_cache_fini(&c->dirs);
 	stage_area_fini(&c->area);
-	account_close(c->account);
-	fd_close(c->root_fd);
 	server_conn_closing(c->env->slot);
 	channel_free(c->channel);
+	account_close(c->account);
+	fd_close(c->root_fd);
 	client_put(c->client);
 }
 
@@ -260,7 +267,22 @@ static int conn_commit_and_handle(
 	struct channel_msg own = *m;
 	own.payload = memcpy(payload, m->payload, m->len);
 	int err = conn_commit(c);
-	return err < 0 ? err : handle(c, &own);
+	if (err == 0)
+		err = handle(c, &own);
+	if (m->type == MSG_JOIN) {
+		secret_wipe(payload, sizeof(payload));
+		channel_wipe(c->channel);
+	}
+	return err;
+}
+
+/* Whoever may still join can do so until its first other request. */
+static int conn_enclose(struct conn *c, bool join)
+{
+	if (c->confined)
+		return 0;
+	c->confined = !join;
+	return conn_confine(c, join);
 }
 
 static int conn_dispatch(struct conn *c, const struct channel_msg *m, bool denied)
@@ -275,6 +297,9 @@ static int conn_dispatch(struct conn *c, const struct channel_msg *m, bool denie
 			return conn_is_stranger(c, m) ? conn_turn_away(c)
 						      : conn_deny(c, m);
 		}
+		int err = conn_enclose(c, m->type == MSG_JOIN);
+		if (err < 0)
+			return err;
 		return requests[i].batched
 			       ? requests[i].handle(c, m)
 			       : conn_commit_and_handle(c, m, requests[i].handle);
@@ -356,8 +381,9 @@ static int conn_first(struct conn *c)
 	int err = conn_greet(c);
 	if (err == 0)
 		err = conn_next_request(c, true);
-	if (err == -ERR_TIMEOUT || err == -ERR_PROTOCOL || err == -ERR_VERSION ||
-		err == -ERR_GARBLED)
+	bool failed = err == -ERR_TIMEOUT || err == -ERR_PROTOCOL ||
+		      err == -ERR_VERSION || err == -ERR_GARBLED;
+	if (failed && !c->known)
 		conn_strike(c);
 	return err;
 }

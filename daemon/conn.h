@@ -58,10 +58,11 @@ struct conn {
 	char identity[FINGERPRINT_TEXT_MAX]; /* the same as text, or "" */
 	bool known;                          /* to the registry; else it is anonymous */
 	struct client *client;               /* owned reference: what it may do */
-	int root_fd;             /* owned: its root; -1 without any right */
-	struct account *account; /* owned; NULL without any right */
+	int root_fd;                         /* owned: its root; -1 without any right */
+	struct account *account;             /* owned; NULL without any right */
+	bool confined;                       /* to its root, for good */
 
-	struct digest *digest;      /* owned */
+	struct digest *digest; /* owned */
 	struct dir_cache dirs;
 	struct stage_area area;
 	struct batch *batch; /* owned; NULL until the first upload */
@@ -75,7 +76,8 @@ struct conn {
 
 typedef int conn_handler_fn(struct conn *c, const struct channel_msg *m);
 
-conn_handler_fn conn_ask, conn_put;                           /* put.c */
+conn_handler_fn conn_ask;                                     /* ask.c */
+conn_handler_fn conn_put;                                     /* put.c */
 conn_handler_fn conn_get;                                     /* get.c */
 conn_handler_fn conn_list, conn_next, conn_stat;              /* list.c */
 conn_handler_fn conn_mkdir, conn_link, conn_attr, conn_flush; /* tree.c */
@@ -88,8 +90,19 @@ conn_handler_fn conn_get_denied;
 /* greet.c: all that comes before the first request. */
 int conn_greet(struct conn *c) MUST_CHECK;
 
+/*
+ * What this thread, and the one that flushes for it, can still reach from here on: the
+ * client's root, or nothing; with JOIN also our list of clients.  Before the first
+ * request of either sort; the second can only take away.  0 or -ERR_….
+ */
+int conn_confine(struct conn *c, bool join) MUST_CHECK;
+
 /* This connection counts against its address (daemon/guard.h). */
 void conn_strike(struct conn *c);
+
+/* Makes the partial of KEY ours, for CLAIM; see claim_take.  ask.c. */
+int conn_claim(
+	struct conn *c, struct claim *claim, const uint8_t key[STAGE_KEY_LEN]) MUST_CHECK;
 
 /* Releases what an ASK put on offer; the partial stays. */
 void conn_offer_drop(struct conn *c);

@@ -156,19 +156,34 @@ static int open_account(struct conn *c)
 	return err;
 }
 
-/* What this thread, and the one that flushes for it, can still reach: the client's root,
- * or, for a stranger who may yet take up an invitation, our list of clients. */
-static int greet_confine(struct conn *c)
+/* As long as nobody knows who it is: what is served, and the list of clients.  Rulesets
+ * add up, so what comes later can only take away. */
+static int confine_stranger(struct conn *c)
 {
-	bool stranger = c->client->rights == RIGHT_NONE;
-	bool writes = stranger || (c->client->rights & (RIGHT_CREATE | RIGHT_WRITE));
-	struct landlock_place place = {
-		.fd = stranger ? c->env->state_fd : c->root_fd,
-		.access = LANDLOCK_READ | (writes ? LANDLOCK_WRITE : 0),
+	const struct conn_env *env = c->env;
+	struct landlock_place places[] = {
+		{env->root_fd, LANDLOCK_READ | LANDLOCK_WRITE},
+		{env->state_fd, LANDLOCK_READ | LANDLOCK_WRITE},
 	};
+	return env->landlock_abi == 0
+		       ? 0
+		       : landlock_restrict(env->landlock_abi, places, ARRAY_LEN(places));
+}
+
+int conn_confine(struct conn *c, bool join)
+{
+	struct landlock_place places[2];
+	unsigned count = 0;
+	bool writes = c->client->rights & (RIGHT_CREATE | RIGHT_WRITE);
 	if (c->env->landlock_abi == 0)
 		return 0;
-	return landlock_restrict(c->env->landlock_abi, &place, 1);
+	if (join)
+		places[count++] = (struct landlock_place){
+			c->env->state_fd, LANDLOCK_READ | LANDLOCK_WRITE};
+	if (c->root_fd >= 0)
+		places[count++] = (struct landlock_place){
+			c->root_fd, LANDLOCK_READ | (writes ? LANDLOCK_WRITE : 0)};
+	return landlock_restrict(c->env->landlock_abi, places, count);
 }
 
 static int greet_enter(struct conn *c)
@@ -182,14 +197,16 @@ static int greet_enter(struct conn *c)
 			err = stage_area_init(&c->area, c->root_fd);
 		dir_cache_init(&c->dirs, c->root_fd);
 	}
-	return err < 0 ? err : greet_confine(c);
+	return err;
 }
 
 int conn_greet(struct conn *c)
 {
 	channel_set_deadline(
 		c->channel, clock_now_ms() + c->env->config->handshake_timeout_ms);
-	int err = greet_line(c);
+	int err = confine_stranger(c);
+	if (err == 0)
+		err = greet_line(c);
 	if (err == 0)
 		err = send_hello(c);
 	if (err == 0)

@@ -64,13 +64,16 @@ int conn_join(struct conn *c, const struct channel_msg *m)
 	int err = msg_join_decode(&join, m->payload, m->len);
 	if (err < 0)
 		return err;
-	/* A thread that serves a client cannot reach the list any more. */
-	err = c->has_fingerprint && !c->known
-		      ? registry_join(c->env->registry, join.secret, c->fingerprint, name)
-		      : -ERR_EXISTS;
+	bool may = c->has_fingerprint && !c->known && !c->confined;
+	err = may ? registry_join(c->env->registry, join.secret, c->fingerprint, name)
+		  : -ERR_EXISTS;
 	secret_wipe(&join, sizeof(join));
 	if (!c->has_fingerprint)
 		return join_deny(
 			c, m->id, "an invitation is taken up over TLS, with an identity");
+	/* By then its thread cannot reach the list of clients any more. */
+	if (c->confined && !c->known)
+		return join_deny(c, m->id,
+			"an invitation is taken up by the first request of a connection");
 	return join_finish(c, m->id, name, err);
 }

@@ -9,6 +9,7 @@ libdaemon_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBSYSTEMD_CFLAGS) $(INIH_CFLAGS) $(LIBS
 libdaemon_a_SOURCES = \
 	daemon/accept.c daemon/accept.h \
 	daemon/account.c daemon/account.h \
+	daemon/ask.c \
 	daemon/claim.c daemon/claim.h \
 	daemon/client.c daemon/client.h \
 	daemon/clients_file.c daemon/clients_file.h daemon/clients_text.c \

@@ -45,8 +45,8 @@ static size_t prefix_write(char *out, size_t cap, enum log_level level)
 	size_t len;
 
 	if (is_plain)
-		return (size_t)snprintf(out, cap, "sockd: %s",
-			level == LOG_LEVEL_WARNING ? word : "");
+		return (size_t)snprintf(
+			out, cap, "sockd: %s", level == LOG_LEVEL_WARNING ? word : "");
 	if (to_journal)
 		return (size_t)snprintf(out, cap, "<%d>", level);
 	len = strftime(out, cap, "%Y-%m-%dT%H:%M:%SZ ", gmtime_r(&now, &tm));

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/*
- * Uploads.  ASK: what stands there that need not be sent again?  PUT: receive
- * into a stage, verify, hand it to the batch, which publishes and answers.
+/* PUT: receive into a stage, verify, hand it to the batch, which publishes and answers.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,10 +20,6 @@
 #include "transfer/receiver.h"
 #include "transfer/source.h"
 
-/* A partial whose connection was silent for so long is taken from it. */
-#define CLAIM_STALL_MS 3000
-/* How long a new connection waits for another to let go of the partial. */
-#define CLAIM_WAIT_MS 2000
 /* Of a file of unknown size so much room is reserved ahead, where there is so much. */
 #define ROOM_STEP (4u << 20)
 
@@ -48,130 +42,12 @@ struct upload {
 	uint8_t key[STAGE_KEY_LEN]; /* of path and tag; when something is offered or kept
 				     */
 	bool offered;               /* the offer is for this and is taken up */
+	bool must_be_new;           /* the client did not ask for that, but may no more */
 	bool answered;              /* an ERROR was sent; the rest is drained */
 	int64_t started_ms;
 };
 
-/* -- ASK ---------------------------------------------------------------- */
-
-/* The partial of this source and name, claimed and locked, in the offer. */
-static int offer_partial(struct conn *c, const struct msg_ask *ask, const char *path)
-{
-	struct dir *parent;
-	const char *leaf;
-	struct stat st;
-	int err = dir_cache_parent(&c->dirs, path, false, &parent, &leaf);
-	if (err < 0)
-		return err;
-	err = claim_take(c->env->claims, &c->claim, c->offer.key, c->run,
-		channel_fd(c->channel), CLAIM_STALL_MS, CLAIM_WAIT_MS);
-	if (err == 0)
-		err = stage_resume(
-			&c->area, parent, c->offer.key, false, &c->offer.stage);
-	dir_put(parent);
-	if (err < 0)
-		return err;
-	if (fstat(c->offer.stage.fd, &st) < 0)
-		return -err_from_errno(errno);
-	c->offer.offset = prefix_usable((uint64_t)st.st_size, ask->size);
-	c->offer.kind = OFFER_PARTIAL;
-	return c->offer.offset > 0 ? 0 : -ERR_NOT_FOUND;
-}
-
-static int offer_whole(struct conn *c, const struct msg_ask *ask, const char *path)
-{
-	struct stat st;
-	/* A digest says what is in it to whoever can guess. */
-	if (!(channel_session(c->channel)->rights & (RIGHT_READ | RIGHT_WRITE)))
-		return -ERR_DENIED;
-	int fd = dir_cache_open(&c->dirs, path, true);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-		(uint64_t)st.st_size != ask->size) {
-		fd_close(fd);
-		return -ERR_NOT_FOUND;
-	}
-	c->offer.fd = fd;
-	c->offer.kind = OFFER_WHOLE;
-	c->offer.offset = ask->size;
-	return 0;
-}
-
-static int send_offer(struct conn *c, uint32_t id, uint8_t kind, uint64_t offset)
-{
-	struct wcur w;
-	channel_begin(c->channel, &w);
-	msg_offer_encode(&w, &(struct msg_offer){.kind = kind, .offset = offset});
-	return channel_end(c->channel, &w, MSG_OFFER, id);
-}
-
-/* The offer goes out at once, so that the client digests its side while we
- * digest ours. */
-static int prove_offer(struct conn *c, uint32_t id)
-{
-	struct offer *o = &c->offer;
-	if (!o->digest && !(o->digest = digest_new()))
-		return -ERR_RESOURCE;
-	if (c->claim.held)
-		claim_work(c->env->claims, &c->claim);
-	int err = send_offer(c, id, (uint8_t)o->kind, o->offset);
-	if (err == 0)
-		err = channel_flush(c->channel);
-	if (err == 0)
-		err = prefix_digest(o->digest,
-			o->kind == OFFER_WHOLE ? o->fd : o->stage.fd, o->offset,
-			c->channel);
-	if (err_is_connection(err))
-		return err;
-	o->id = id;
-	if (err == 0)
-		return prefix_send_proof(c->channel, id, o->digest);
-	/* What cannot be read proves nothing, and is not continued. */
-	conn_offer_drop(c);
-	err = digest_start(o->digest);
-	return err < 0 ? err : prefix_send_proof(c->channel, id, o->digest);
-}
-
-static int answer_ask(
-	struct conn *c, uint32_t id, const struct msg_ask *ask, const char *path)
-{
-	struct stat st;
-	int err = beneath_lstat(c->root_fd, path, &st);
-	bool exists = err == 0;
-	if (err < 0 && err != -ERR_NOT_FOUND)
-		return conn_refuse(c, id, err, NULL);
-	if (exists && (ask->flags & ASK_NO_CLOBBER))
-		return conn_refuse(c, id, -ERR_EXISTS, NULL);
-	if (exists && (ask->flags & ASK_UPDATE) && S_ISREG(st.st_mode) &&
-		(uint64_t)st.st_size == ask->size) {
-		struct msg_time mtime = msg_time_of(&st.st_mtim);
-		if (attr_same_time(&mtime, &ask->mtime))
-			return send_offer(c, id, OFFER_SAME, 0);
-	}
-	if ((ask->flags & ASK_PARTIAL) && offer_partial(c, ask, path) == 0)
-		return prove_offer(c, id);
-	conn_offer_drop(c);
-	if (exists && (ask->flags & ASK_WHOLE) && offer_whole(c, ask, path) == 0)
-		return prove_offer(c, id);
-	return send_offer(c, id, OFFER_NONE, 0);
-}
-
-int conn_ask(struct conn *c, const struct channel_msg *m)
-{
-	struct msg_ask ask;
-	int err = msg_ask_decode(&ask, m->payload, m->len);
-	if (err < 0)
-		return err == -ERR_PROTOCOL ? err : conn_refuse(c, m->id, err, NULL);
-	char path[PATH_WIRE_MAX + 1];
-	conn_path(path, &ask.path);
-	conn_offer_drop(c);
-	err = prefix_key(c->offer.key, c->identity, path, ask.tag, MSG_TAG_LEN);
-	return err < 0 ? conn_refuse(c, m->id, err, NULL)
-		       : answer_ask(c, m->id, &ask, path);
-}
-
-/* -- PUT: before the data ------------------------------------------------ */
+/* -- Before the data ----------------------------------------------------- */
 
 static bool is_large(const struct msg_file *file)
 {
@@ -225,7 +101,8 @@ static int upload_reserve(struct upload *u)
 		err = room_cut(c, o->stage.fd, u->file.offset);
 	uint64_t bytes =
 		u->file.size == MSG_SIZE_UNKNOWN ? 0 : u->file.size - u->file.offset;
-	return err < 0 ? err : room_take(c, &u->room, upload_is_new(u), bytes, u->text);
+	bool needs_name = u->room.files == 0 && upload_is_new(u);
+	return err < 0 ? err : room_take(c, &u->room, needs_name, bytes, u->text);
 }
 
 /* Says early what would only fail at the end: a name that is taken, a disk
@@ -241,7 +118,7 @@ static int upload_precheck(struct upload *u)
 		if (S_ISDIR(st.st_mode))
 			return -ERR_IS_DIR;
 		if (no_clobber)
-			return -ERR_EXISTS;
+			return u->must_be_new ? -ERR_DENIED : -ERR_EXISTS;
 	}
 	struct statvfs fs;
 	if (!is_large(&u->file) || u->file.size == MSG_SIZE_UNKNOWN ||
@@ -278,8 +155,7 @@ static void upload_take_offer(struct upload *u)
 static int upload_open_resumable(struct upload *u)
 {
 	struct conn *c = u->conn;
-	int err = claim_take(c->env->claims, u->claim, u->key, c->run,
-		channel_fd(c->channel), CLAIM_STALL_MS, CLAIM_WAIT_MS);
+	int err = conn_claim(c, u->claim, u->key);
 	if (err == 0)
 		err = stage_resume(&c->area, u->parent, u->key, true, &u->stage);
 	if (err == -ERR_BUSY)
@@ -310,13 +186,16 @@ static int upload_open(struct upload *u)
 	bool parents = u->put.flags & PUT_PARENTS;
 	if (u->put.alg != DIGEST_SHA256)
 		return -ERR_UNSUPPORTED;
-	if (!(channel_session(c->channel)->rights & RIGHT_WRITE))
+	if (!(channel_session(c->channel)->rights & RIGHT_WRITE)) {
+		u->must_be_new = !(u->put.flags & PUT_NO_CLOBBER);
 		u->put.flags |= PUT_NO_CLOBBER;
+	}
 	int err = upload_match_offer(u);
 	if (err == 0)
 		err = conn_batch(c, !(u->put.flags & PUT_NO_SYNC));
 	if (err == 0)
-		err = room_parent(c, u->path, parents, &u->parent, &u->leaf, u->text);
+		err = room_parent(
+			c, &u->room, u->path, parents, &u->parent, &u->leaf, u->text);
 	if (err < 0)
 		return err;
 	/* Now: they stay when this fails, and the next to come here does not know them as
@@ -330,7 +209,7 @@ static int upload_open(struct upload *u)
 	return err;
 }
 
-/* -- PUT: the data and after ---------------------------------------------- */
+/* -- The data and after --------------------------------------------------- */
 
 /* A file of unknown size grows to END bytes. */
 static int upload_admit(void *ctx, uint64_t end)
@@ -393,6 +272,7 @@ static int upload_publish(struct upload *u, const struct received *got)
 		.is_file = true,
 		.size = got->size,
 		.resumed_from = u->file.offset,
+		.must_be_new = u->must_be_new,
 		.started_ms = u->started_ms,
 	};
 	memcpy(tag.digest, got->digest, DIGEST_LEN);

@@ -28,7 +28,8 @@ struct registry;
 
 /* STATE_FD (a store) is borrowed for life; CONFIG only for the call.  0, or -ERR_… after
  * a line in the log when the file makes no sense: a daemon does not start with it. */
-int registry_new(struct registry **out, int state_fd, const struct config *config) MUST_CHECK;
+int registry_new(
+	struct registry **out, int state_fd, const struct config *config) MUST_CHECK;
 void registry_free(struct registry *r);
 
 /* The clients of CONFIG (borrowed for the call) in place of those of the last one. */
@@ -46,7 +47,8 @@ int registry_list(struct registry *r, struct client ***out, size_t *n_out) MUST_
 uint64_t registry_version(struct registry *r);
 
 /* Readable when the file may have changed (inotify), for the main thread's poll;
- * registry_version then takes notice.  -1 where the kernel has none: look now and then. */
+ * registry_version then takes notice.  -1 where the kernel has none: look now and then.
+ */
 int registry_watch_fd(const struct registry *r);
 
 /*

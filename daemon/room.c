@@ -131,11 +131,10 @@ static unsigned parents_missing(const struct conn *c, const char *path)
 	return count;
 }
 
-int room_parent(struct conn *c, const char *path, bool make, struct dir **dir_out,
-	const char **leaf_out, char text[ROOM_TEXT_MAX])
+int room_parent(struct conn *c, struct room *r, const char *path, bool make,
+	struct dir **dir_out, const char **leaf_out, char text[ROOM_TEXT_MAX])
 {
-	struct room room = {0};
-	unsigned before, after;
+	unsigned before, after, made;
 	int err;
 
 	if (!make || !account_has_quota(c->account))
@@ -144,12 +143,15 @@ int room_parent(struct conn *c, const char *path, bool make, struct dir **dir_ou
 	if (err != -ERR_NOT_FOUND)
 		return err;
 	before = parents_missing(c, path);
-	err = room_take(c, &room, before, 0, text);
+	err = room_take(c, r, before + 1, 0, text);
 	if (err < 0)
 		return err;
 	err = dir_cache_parent(&c->dirs, path, true, dir_out, leaf_out);
 	/* Some may be there even when this failed. */
 	after = parents_missing(c, path);
-	room_settle(c, &room, after < before ? before - after : 0, 0);
+	made = after < before ? before - after : 0;
+	account_settle(c->account, made, 0);
+	account_release(c->account, before - made, 0);
+	r->files = 1;
 	return err;
 }

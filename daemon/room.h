@@ -32,8 +32,9 @@ int room_cut(struct conn *c, int fd, uint64_t len) MUST_CHECK;
 void room_give(struct room *r, struct batch_tag *tag);
 void room_done(struct conn *c, const struct batch_tag *tag, int result);
 
-/* As dir_cache_parent, with room for the directories that MAKE makes. */
-int room_parent(struct conn *c, const char *path, bool make, struct dir **dir_out,
-	const char **leaf_out, char text[ROOM_TEXT_MAX]) MUST_CHECK;
+/* As dir_cache_parent, with room for the directories that MAKE makes.  Where some have to
+ * be made, R (which is empty) has room for PATH itself, too: or else none is. */
+int room_parent(struct conn *c, struct room *r, const char *path, bool make,
+	struct dir **dir_out, const char **leaf_out, char text[ROOM_TEXT_MAX]) MUST_CHECK;
 
 #endif

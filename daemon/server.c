@@ -38,7 +38,8 @@
 #define STATUS_FAILED 1
 #define STATUS_CONFIG 2
 
-/* How often the list of clients is looked at where the kernel does not tell of changes. */
+/* How often the list of clients is looked at where the kernel does not tell of changes.
+ */
 #define LOOK_MS 2000
 
 #define END_TIMEOUT_MS 5000 /* for threads to end after their sockets were shut down */
@@ -59,16 +60,16 @@ enum phase {
 
 /* The main thread's, but for draining and what conn_env lends out. */
 struct server {
-	struct config *config;   /* owned reference: the one in force */
-	struct tls_context *tls; /* owned reference, likewise */
+	struct config *config;     /* owned reference: the one in force */
+	struct tls_context *tls;   /* owned reference, likewise */
 	struct registry *registry; /* owned */
 	struct accounts *accounts; /* owned */
 	struct guard *guard;       /* owned */
 	uint64_t registry_version; /* that connections were last held against */
-	int root_fd;                 /* owned */
-	int state_fd;                /* owned */
-	int drain_fd;                /* owned: an eventfd, readable once draining */
-	int signal_fd;               /* owned */
+	int root_fd;               /* owned */
+	int state_fd;              /* owned */
+	int drain_fd;              /* owned: an eventfd, readable once draining */
+	int signal_fd;             /* owned */
 	atomic_bool draining;
 	enum phase phase;
 	int64_t phase_end_ms;  /* CLOCK_MONOTONIC; INT64_MAX in PHASE_RUN */
@@ -220,8 +221,7 @@ static int server_open_identities(struct server *s)
 		return err;
 	identity_announce(fp);
 	s->registry_version = registry_version(s->registry);
-	guard_configure(
-		s->guard, s->config->max_per_address, s->config->penalty_max_ms);
+	guard_configure(s->guard, s->config->max_per_address, s->config->penalty_max_ms);
 	return 0;
 }
 
@@ -367,7 +367,8 @@ static void server_revise(struct server *s)
 
 	if (ended > 0)
 		log_line(LOG_LEVEL_NOTICE,
-			"ended %u connections whose clients were revoked or changed", ended);
+			"ended %u connections whose clients were revoked or changed",
+			ended);
 }
 
 /* Another process, or one of our threads, has changed the list of clients. */
@@ -408,7 +409,8 @@ static void server_reload(struct server *s)
 	if (err < 0) {
 		tls_context_free(tls);
 		config_put(config);
-		log_line(LOG_LEVEL_ERR, "not reloaded: the configuration stays as it was");
+		log_line(
+			LOG_LEVEL_ERR, "not reloaded: the configuration stays as it was");
 		return;
 	}
 	server_take_config(s, config, tls);

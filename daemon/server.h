@@ -29,18 +29,18 @@ struct conn_slot; /* a place in the table, one per connection */
 
 /* What a connection's thread is given.  Frozen for the life of the connection. */
 struct conn_env {
-	struct config *config;       /* owned reference: the one in force when it came */
-	struct tls_context *tls;     /* owned reference, likewise */
-	struct server *server;       /* borrowed */
-	struct conn_slot *slot;      /* borrowed */
-	struct claims *claims;       /* borrowed; daemon/claim.h */
-	struct registry *registry;   /* borrowed */
-	struct accounts *accounts;   /* borrowed */
-	int root_fd;                 /* borrowed */
-	int state_fd;                /* borrowed: the state directory */
-	int landlock_abi;            /* 0: none */
-	int drain_fd;                /* borrowed: readable once the daemon is stopping */
-	mode_t umask;                /* of the process, read before there were threads */
+	struct config *config;     /* owned reference: the one in force when it came */
+	struct tls_context *tls;   /* owned reference, likewise */
+	struct server *server;     /* borrowed */
+	struct conn_slot *slot;    /* borrowed */
+	struct claims *claims;     /* borrowed; daemon/claim.h */
+	struct registry *registry; /* borrowed */
+	struct accounts *accounts; /* borrowed */
+	int root_fd;               /* borrowed */
+	int state_fd;              /* borrowed: the state directory */
+	int landlock_abi;          /* 0: none */
+	int drain_fd;              /* borrowed: readable once the daemon is stopping */
+	mode_t umask;              /* of the process, read before there were threads */
 	char peer[SOCK_NAME_MAX];
 };
 

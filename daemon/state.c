@@ -12,8 +12,8 @@
 int state_open(const struct config *config)
 {
 	if (!config->state_dir) {
-		log_line(LOG_LEVEL_ERR,
-			"there is no home directory to keep keys in: say --state-dir=DIR");
+		log_line(LOG_LEVEL_ERR, "there is no home directory to keep keys in: say "
+					"--state-dir=DIR");
 		return -ERR_NOT_FOUND;
 	}
 	int fd = store_open(config->state_dir, config->state_dir_make);

@@ -19,9 +19,9 @@
 
 struct sweep {
 	pthread_t thread;
-	int root;        /* borrowed */
+	int root;                  /* borrowed */
 	struct registry *registry; /* borrowed */
-	int64_t age_sec; /* frozen after start */
+	int64_t age_sec;           /* frozen after start */
 	pthread_mutex_t lock;
 	pthread_cond_t stop; /* CLOCK_MONOTONIC */
 	bool stopping;       /* guarded by lock */
@@ -50,9 +50,9 @@ static void sweep_clients(const struct sweep *s)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		const char *path = clients[i]->path;
-		FD_OWNED root = *path ? beneath_open(s->root, path,
-						O_RDONLY | O_DIRECTORY, 0)
-				      : -1;
+		FD_OWNED root =
+			*path ? beneath_open(s->root, path, O_RDONLY | O_DIRECTORY, 0)
+			      : -1;
 		if (root >= 0)
 			sweep_root(s, root, path);
 		client_put(clients[i]);
@@ -101,8 +101,7 @@ static void sweep_free(struct sweep *s)
 	free(s);
 }
 
-int sweep_start(
-	struct sweep **out, int root, struct registry *registry, int64_t age_sec)
+int sweep_start(struct sweep **out, int root, struct registry *registry, int64_t age_sec)
 {
 	struct sweep *s = calloc(1, sizeof(*s));
 	pthread_condattr_t attr;

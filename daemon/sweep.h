@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * A thread that removes partials nobody came back for, below the root and below the
- * roots of the clients: at the start, then every hour.  sweep_start and sweep_stop are the main thread's.
+ * roots of the clients: at the start, then every hour.  sweep_start and sweep_stop are
+ * the main thread's.
  */
 #ifndef SOCKD_SWEEP_H
 #define SOCKD_SWEEP_H

@@ -39,13 +39,13 @@ static int fail(struct conn *c, const struct channel_msg *m, const char *path, i
 }
 
 /* The directory that a new name goes into; parents are made when FLAGS say so. */
-static int open_parent(struct conn *c, const char *path, uint32_t flags, struct dir **out,
-	char text[ROOM_TEXT_MAX])
+static int open_parent(struct conn *c, struct room *room, const char *path,
+	uint32_t flags, struct dir **out, char text[ROOM_TEXT_MAX])
 {
 	const char *leaf;
 	int err = conn_batch(c, !(flags & PUT_NO_SYNC));
 	if (err == 0)
-		err = room_parent(c, path, flags & PUT_PARENTS, out, &leaf, text);
+		err = room_parent(c, room, path, flags & PUT_PARENTS, out, &leaf, text);
 	if (err == 0)
 		conn_note_made(c, *out);
 	return err;
@@ -59,7 +59,7 @@ static int room_for_name(struct conn *c, struct room *room, const struct dir *pa
 	const char *path, bool may_be_new, char text[ROOM_TEXT_MAX])
 {
 	struct stat st;
-	if (!account_has_quota(c->account))
+	if (room->files > 0 || !account_has_quota(c->account))
 		return 0;
 	bool is_new = may_be_new ||
 		      fstatat(parent->fd, path_leaf(path), &st, AT_SYMLINK_NOFOLLOW) < 0;
@@ -67,16 +67,12 @@ static int room_for_name(struct conn *c, struct room *room, const struct dir *pa
 }
 
 /* 1 when it was made, 0 when it was there. */
-static int make_with_room(struct conn *c, const struct dir *parent, const char *path,
-	mode_t mode, char text[ROOM_TEXT_MAX])
+static int make_with_room(struct conn *c, struct room *room, const struct dir *parent,
+	const char *path, mode_t mode, char text[ROOM_TEXT_MAX])
 {
-	struct room room = {0};
 	bool blind = !(channel_session(c->channel)->rights & RIGHTS_SEE);
-	int err = room_for_name(c, &room, parent, path, blind, text);
-	if (err == 0)
-		err = dir_make(parent, c->root_fd, path, mode);
-	room_settle(c, &room, err == 1, 0);
-	return err;
+	int err = room_for_name(c, room, parent, path, blind, text);
+	return err < 0 ? err : dir_make(parent, c->root_fd, path, mode);
 }
 
 int conn_mkdir(struct conn *c, const struct channel_msg *m)
@@ -88,13 +84,15 @@ int conn_mkdir(struct conn *c, const struct channel_msg *m)
 		return fail(c, m, path, err, text);
 	conn_path(path, &mk.path);
 	struct dir *parent = NULL;
+	struct room room = {0};
 	if (*path) {
-		err = open_parent(c, path, mk.flags, &parent, text);
+		err = open_parent(c, &room, path, mk.flags, &parent, text);
 		if (err == 0)
-			err = make_with_room(c, parent, path, mk.mode, text);
+			err = make_with_room(c, &room, parent, path, mk.mode, text);
 	} else { /* the root is there */
 		err = any_batch(c);
 	}
+	room_settle(c, &room, err == 1, 0);
 	struct batch_tag tag = tag_of(m, path);
 	err = err < 0 ? fail(c, m, path, err, text)
 		      : batch_add_made(c->batch, &tag, parent, -1);
@@ -116,9 +114,9 @@ int conn_link(struct conn *c, const struct channel_msg *m)
 	target[link.target.len] = '\0';
 	struct dir *parent = NULL;
 	struct stage stage = STAGE_NONE;
-	bool no_clobber = (link.flags & PUT_NO_CLOBBER) ||
-			  !(channel_session(c->channel)->rights & RIGHT_WRITE);
-	err = open_parent(c, path, link.flags, &parent, text);
+	bool may_replace = channel_session(c->channel)->rights & RIGHT_WRITE;
+	bool no_clobber = (link.flags & PUT_NO_CLOBBER) || !may_replace;
+	err = open_parent(c, &room, path, link.flags, &parent, text);
 	if (err == 0)
 		err = room_for_name(c, &room, parent, path, no_clobber, text);
 	if (err == 0)
@@ -126,6 +124,7 @@ int conn_link(struct conn *c, const struct channel_msg *m)
 	if (err == 0)
 		err = stage_link(&c->area, parent, target, &stage);
 	struct batch_tag tag = tag_of(m, path);
+	tag.must_be_new = !may_replace && !(link.flags & PUT_NO_CLOBBER);
 	if (err == 0)
 		room_give(&room, &tag);
 	err = err < 0 ? fail(c, m, path, err, text)

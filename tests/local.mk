@@ -99,14 +99,19 @@ TESTS += $(source_tests)
 
 e2e_tests = \
 	tests/e2e/breaches.py \
+	tests/e2e/confine.py \
+	tests/e2e/hostile_names.py \
 	tests/e2e/identities.py \
 	tests/e2e/config.py \
+	tests/e2e/hostile_client.py \
+	tests/e2e/hostile_server.py \
 	tests/e2e/limits.py \
 	tests/e2e/names.py \
 	tests/e2e/network.py \
 	tests/e2e/options.py \
 	tests/e2e/overtls.py \
 	tests/e2e/progress.py \
+	tests/e2e/races.py \
 	tests/e2e/resume.py \
 	tests/e2e/secondimpl.py \
 	tests/e2e/secondtls.py \
@@ -118,7 +123,8 @@ TESTS += $(e2e_tests)
 fault_tests = \
 	tests/e2e/faultsweep.py \
 	tests/e2e/killsweep.py \
-	tests/e2e/powercut.py
+	tests/e2e/powercut.py \
+	tests/e2e/testssl.py
 if HARDENED
 # In the plain build, whose system calls are all its own.
 TESTS += $(fault_tests)
@@ -132,6 +138,9 @@ EXTRA_DIST += \
 	tests/README tests/run-test tests/tap.py \
 	tests/check-constant-time tests/check-docs tests/check-floors tests/check-hardening tests/check-unit \
 	$(e2e_tests) $(fault_tests) \
+	tests/e2e/clientacts.py tests/e2e/clienttls.py tests/e2e/hostile.py \
+	tests/e2e/serveracts.py tests/e2e/servertls.py tests/e2e/servertrees.py \
+	tests/e2e/audit.py tests/e2e/naive.c tests/e2e/naive.py \
 	tests/e2e/faults.c tests/e2e/faults.py tests/e2e/harness.py tests/e2e/peers.py tests/e2e/spec.py tests/e2e/spectls.py tests/e2e/systemd.py \
 	tests/unit/capture.h tests/unit/pair.h tests/unit/prints.h tests/unit/scratch.h \
 	tests/vectors/messages.txt

@@ -51,7 +51,7 @@ enum err {
 	ERR_TLS = 263,         /* the peer does not speak TLS as it should */
 	ERR_UNTRUSTED = 264,   /* the server is not who it should be, or nobody we know */
 	ERR_BAD_IDENTITY = 265, /* a key or certificate file that holds something else */
-	ERR_REFUSED = 266,     /* the server does not serve us at all: DENIED, for good */
+	ERR_REFUSED = 266, /* the server does not serve us at all: DENIED, for good */
 };
 
 /* The code (positive) for an errno value of a file or of this machine, ERR_IO for one we

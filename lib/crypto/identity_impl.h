@@ -9,9 +9,9 @@
 #include "crypto/identity.h"
 
 struct identity {
-	EVP_PKEY *key;         /* owned */
-	X509 *cert;            /* owned */
-	STACK_OF(X509) *chain; /* owned: the file's other certificates; may be empty */
+	EVP_PKEY *key;          /* owned */
+	X509 *cert;             /* owned */
+	STACK_OF(X509) * chain; /* owned: the file's other certificates; may be empty */
 	uint8_t fingerprint[FINGERPRINT_LEN];
 };
 

@@ -30,7 +30,8 @@ struct invite_code {
 int secret_make(uint8_t out[SECRET_LEN]) MUST_CHECK;
 /* What is kept of a secret: SHA-256 of "sockd invitation" NUL and the secret.  A secret
  * of 128 random bits needs no salt and no slow hash.  0 or -ERR_RESOURCE. */
-int secret_hash(const uint8_t secret[SECRET_LEN], uint8_t out[SECRET_HASH_LEN]) MUST_CHECK;
+int secret_hash(
+	const uint8_t secret[SECRET_LEN], uint8_t out[SECRET_HASH_LEN]) MUST_CHECK;
 
 /* Whether A and B are equal, in a time that does not depend on what is in them. */
 bool secret_equal(const void *a, const void *b, size_t len);

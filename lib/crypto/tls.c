@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -19,7 +21,8 @@
 #define ALPN_LEN (sizeof(ALPN) - 1)
 
 /* The fastest first where a processor has AES instructions, as most have. */
-#define CIPHERS "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+#define CIPHERS                                                                          \
+	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 /* No finite fields, whose exponentiations a stranger could make us pay for. */
 #define GROUPS "X25519:P-256:P-384"
 
@@ -28,8 +31,13 @@
 
 /* Certificates that a stranger may make us take in before anything is known of him. */
 #define CERTIFICATES_MAX (16 << 10)
+/* Messages of a handshake: less than ten are right. */
+#define HANDSHAKE_MAX 64
 /* So much is asked of the kernel at a time: some 15 records. */
 #define READ_AHEAD (256 << 10)
+/* So much is encrypted for one send(2): a system call for each record, and a wake-up of
+ * the receiver, cost as much again as the cipher. */
+#define WRITE_BATCH (256 << 10)
 /* RFC 8446 5.5: 2^24.5 full records under one key of AES-GCM; here 2^22. */
 #define REKEY_BYTES (64ull << 30)
 /* Key updates that a peer may ask for: some at once, and one for so many bytes. */
@@ -43,9 +51,15 @@ struct tls_context {
 };
 
 struct tls {
-	SSL *ssl; /* owned */
+	SSL *ssl;     /* owned */
+	int fd;       /* borrowed */
+	uint8_t *out; /* owned, or NULL: records that are to be sent */
+	size_t out_pos, out_len, out_cap;
 	uint64_t read, written, rekeyed_at, rekey_bytes;
-	uint64_t updates; /* handshake messages of the peer after the handshake */
+	unsigned messages;            /* of the peer in the handshake */
+	uint64_t updates;             /* the same, after it */
+	uint8_t first[TLS_FIRST_LEN]; /* of what the peer has sent */
+	size_t first_len;
 	bool established;
 	bool ended;
 	const char *why;
@@ -94,8 +108,14 @@ static void count_messages(int written, int version, int type, const void *bytes
 	(void)bytes;
 	(void)len;
 	(void)unused;
-	if (t && t->established && !written && type == SSL3_RT_HANDSHAKE)
+	if (!t || written || type != SSL3_RT_HANDSHAKE)
+		return;
+	/* OpenSSL passes over some kinds (HelloRequest) in a loop of its own, for as long
+	 * as there are any: only the end of the stream ends it. */
+	if (t->established)
 		t->updates++;
+	else if (++t->messages > HANDSHAKE_MAX)
+		shutdown(t->fd, SHUT_RDWR);
 }
 
 static bool set_policy(SSL_CTX *ssl)
@@ -187,16 +207,38 @@ void tls_context_free(struct tls_context *ctx)
 /* -- Connections ---------------------------------------------------------- */
 
 /* An address is no name: RFC 6066 3 keeps it out of SNI, and a certificate has it in a
- * field of its own. */
+ * field of its own.  A name that is only in the subject counts for nothing: RFC 9525. */
 static bool set_host(SSL *ssl, const char *host)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
 	if (X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1)
 		return true;
 	ERR_clear_error();
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	X509_VERIFY_PARAM_set_hostflags(
+		param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+			       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 &&
 	       SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+/* OpenSSL has read what is no TLS before anybody else can look at it. */
+static long keep_first(BIO *bio, int oper, const char *bytes, size_t len, int unused,
+	long also_unused, int ret, size_t *count)
+{
+	struct tls *t = (void *)BIO_get_callback_arg(bio);
+	(void)len;
+	(void)unused;
+	(void)also_unused;
+	if (oper == (BIO_CB_READ | BIO_CB_RETURN) && ret > 0) {
+		size_t n = *count < TLS_FIRST_LEN - t->first_len
+				   ? *count
+				   : TLS_FIRST_LEN - t->first_len;
+		memcpy(t->first + t->first_len, bytes, n);
+		t->first_len += n;
+		if (t->first_len == TLS_FIRST_LEN)
+			BIO_set_callback_ex(bio, NULL);
+	}
+	return ret;
 }
 
 static bool tls_init(struct tls *t, struct tls_context *ctx, int fd, const char *host)
@@ -204,10 +246,13 @@ static bool tls_init(struct tls *t, struct tls_context *ctx, int fd, const char 
 	t->ssl = SSL_new(ctx->ssl);
 	if (!t->ssl || SSL_set_fd(t->ssl, fd) != 1 || SSL_set_app_data(t->ssl, t) != 1)
 		return false;
-	if (ctx->role == ROLE_SERVER)
+	if (ctx->role == ROLE_SERVER) {
 		SSL_set_accept_state(t->ssl);
-	else
+	} else {
 		SSL_set_connect_state(t->ssl);
+		BIO_set_callback_arg(SSL_get_rbio(t->ssl), (char *)t);
+		BIO_set_callback_ex(SSL_get_rbio(t->ssl), keep_first);
+	}
 	return ctx->role == ROLE_SERVER || set_host(t->ssl, host);
 }
 
@@ -217,6 +262,7 @@ int tls_new(struct tls **out, struct tls_context *ctx, int fd, const char *host)
 	if (!t)
 		return -ERR_RESOURCE;
 	t->rekey_bytes = REKEY_BYTES;
+	t->fd = fd;
 	if (!tls_init(t, ctx, fd, host)) {
 		ERR_clear_error();
 		tls_free(t);
@@ -231,6 +277,7 @@ void tls_free(struct tls *t)
 	if (!t)
 		return;
 	SSL_free(t->ssl);
+	free(t->out);
 	free(t);
 }
 
@@ -268,6 +315,106 @@ static int tls_result(struct tls *t, int ret, short *events_out)
 	}
 }
 
+/* -- Records on their way out ---------------------------------------------- */
+
+static bool reserve(struct tls *t, size_t len)
+{
+	size_t cap = t->out_cap ? t->out_cap : WRITE_BATCH + WRITE_BATCH / 16;
+	uint8_t *bigger;
+	if (t->out_cap - t->out_len >= len)
+		return true;
+	while (cap - t->out_len < len)
+		cap *= 2;
+	bigger = realloc(t->out, cap);
+	if (!bigger)
+		return false;
+	t->out = bigger;
+	t->out_cap = cap;
+	return true;
+}
+
+static int batch_write(BIO *bio, const char *bytes, size_t len, size_t *written_out)
+{
+	struct tls *t = BIO_get_data(bio);
+	if (!reserve(t, len))
+		return 0;
+	memcpy(t->out + t->out_len, bytes, len);
+	t->out_len += len;
+	*written_out = len;
+	return 1;
+}
+
+static long batch_ctrl(BIO *bio, int what, long unused, void *unused_too)
+{
+	(void)bio;
+	(void)unused;
+	(void)unused_too;
+	return what == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *batch_method; /* frozen after batch_method_make */
+
+static void batch_method_make(void)
+{
+	batch_method = BIO_meth_new(
+		BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "records to be sent");
+	if (batch_method) {
+		BIO_meth_set_write_ex(batch_method, batch_write);
+		BIO_meth_set_ctrl(batch_method, batch_ctrl);
+	}
+}
+
+/* From the end of the handshake on, unless the kernel encrypts, which wants the socket.
+ */
+static int start_batches(struct tls *t)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, batch_method_make);
+	if (BIO_get_ktls_send(SSL_get_wbio(t->ssl)))
+		return 0;
+	BIO *bio = batch_method ? BIO_new(batch_method) : NULL;
+	if (!bio)
+		return -ERR_RESOURCE;
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	SSL_set0_wbio(t->ssl, bio);
+	return 0;
+}
+
+int tls_flush(struct tls *t, short *events_out)
+{
+	while (t->out_pos < t->out_len) {
+		ssize_t n = send(t->fd, t->out + t->out_pos, t->out_len - t->out_pos,
+			MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n >= 0) {
+			t->out_pos += (size_t)n;
+		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			*events_out = POLLOUT;
+			return -ERR_AGAIN;
+		} else if (errno != EINTR) {
+			return -err_from_socket(errno);
+		}
+	}
+	t->out_pos = t->out_len = 0;
+	return 0;
+}
+
+bool tls_has_unsent(const struct tls *t)
+{
+	return t->out_pos < t->out_len;
+}
+
+void tls_relax(struct tls *t)
+{
+	if (tls_has_unsent(t))
+		return;
+	free(t->out);
+	t->out = NULL;
+	t->out_cap = 0;
+}
+
+/* -- The handshake ----------------------------------------------------------- */
+
 static bool has_our_alpn(const struct tls *t)
 {
 	const unsigned char *alpn;
@@ -288,6 +435,8 @@ int tls_handshake(struct tls *t, short *events_out)
 	ERR_clear_error();
 	errno = 0;
 	int ret = SSL_do_handshake(t->ssl);
+	if (t->messages > HANDSHAKE_MAX)
+		return tls_blame(t, "too many messages in the handshake");
 	if (ret != 1)
 		return tls_result(t, ret, events_out);
 	if (!has_our_alpn(t))
@@ -295,8 +444,10 @@ int tls_handshake(struct tls *t, short *events_out)
 	if (!has_strong_key(t))
 		return tls_blame(t, "the peer's key is too weak");
 	t->established = true;
-	return 0;
+	return start_batches(t);
 }
+
+/* -- After it ------------------------------------------------------------------ */
 
 ssize_t tls_read(struct tls *t, void *buf, size_t len, short *events_out)
 {
@@ -323,7 +474,8 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len, short *events_out)
 }
 
 /* Whether the next bytes may go out: under a new key, if this one has seen enough.  The
- * kernel cannot change its key; there the connection ends, and is continued on another. */
+ * kernel cannot change its key; there the connection ends, and is continued on another.
+ */
 static bool tls_rekey(struct tls *t)
 {
 	if (t->written - t->rekeyed_at < t->rekey_bytes)
@@ -334,23 +486,48 @@ static bool tls_rekey(struct tls *t)
 	return SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
 }
 
+/* Up to a batch of records; how much of the bytes is in them. */
+static int encrypt(struct tls *t, const uint8_t *bytes, size_t len, size_t *done_out)
+{
+	size_t n;
+	int ret;
+	*done_out = 0;
+	do {
+		n = 0;
+		ret = SSL_write_ex(t->ssl, bytes + *done_out, len - *done_out, &n);
+		*done_out += n;
+	} while (ret == 1 && *done_out < len && t->out_len < WRITE_BATCH &&
+		 t->out_len > 0);
+	return ret;
+}
+
 ssize_t tls_write(struct tls *t, const void *buf, size_t len, short *events_out)
 {
-	size_t n = 0;
+	size_t done;
+	int err = tls_flush(t, events_out);
+	if (err < 0 || len == 0)
+		return err;
 	ERR_clear_error();
 	errno = 0;
 	if (!tls_rekey(t))
 		return -ERR_CLOSED;
-	int ret = SSL_write_ex(t->ssl, buf, len, &n);
-	if (ret != 1)
+	int ret = encrypt(t, buf, len, &done);
+	t->written += done;
+	if (done == 0)
 		return tls_result(t, ret, events_out);
-	t->written += n;
-	return (ssize_t)n;
+	err = tls_flush(t, events_out);
+	return err < 0 && err != -ERR_AGAIN ? err : (ssize_t)done;
 }
 
 void tls_set_rekey(struct tls *t, uint64_t bytes)
 {
 	t->rekey_bytes = bytes;
+}
+
+size_t tls_first(const struct tls *t, uint8_t out[TLS_FIRST_LEN])
+{
+	memcpy(out, t->first, t->first_len);
+	return t->first_len;
 }
 
 bool tls_has_pending(const struct tls *t)
@@ -362,9 +539,11 @@ void tls_end(struct tls *t)
 {
 	if (!t->established || t->ended)
 		return;
+	short events;
 	t->ended = true;
 	SSL_shutdown(t->ssl);
 	ERR_clear_error();
+	(void)!tls_flush(t, &events);
 }
 
 bool tls_peer_fingerprint(const struct tls *t, uint8_t out[FINGERPRINT_LEN])

@@ -38,19 +38,34 @@ void tls_context_free(struct tls_context *ctx); /* NULL is fine */
 
 /* FD is borrowed for life.  HOST, of a client: the name or address it wanted, for SNI and
  * against the certificate. */
-int tls_new(struct tls **out, struct tls_context *ctx, int fd, const char *host) MUST_CHECK;
+int tls_new(
+	struct tls **out, struct tls_context *ctx, int fd, const char *host) MUST_CHECK;
 void tls_free(struct tls *t);
 
 /*
  * Each returns -ERR_AGAIN when it would have to wait, and in *EVENTS_OUT for which of
  * POLLIN and POLLOUT; the same call is then made again with the same bytes (or more of
  * them).  Any end of the stream is -ERR_CLOSED, said (close_notify) or not: it is for the
- * protocol above to know when it has all.  -ERR_TLS when the peer does not speak TLS as it
- * should, see tls_why.  After any error but -ERR_AGAIN only tls_free is left.
+ * protocol above to know when it has all.  -ERR_TLS when the peer does not speak TLS as
+ * it should, see tls_why.  After any error but -ERR_AGAIN only tls_free is left.
  */
 int tls_handshake(struct tls *t, short *events_out) MUST_CHECK;
 ssize_t tls_read(struct tls *t, void *buf, size_t len, short *events_out) MUST_CHECK;
-ssize_t tls_write(struct tls *t, const void *buf, size_t len, short *events_out) MUST_CHECK;
+ssize_t tls_write(
+	struct tls *t, const void *buf, size_t len, short *events_out) MUST_CHECK;
+
+/* Of a client: the first bytes that the server has sent, whatever they are; how many. */
+#define TLS_FIRST_LEN 8
+size_t tls_first(const struct tls *t, uint8_t out[TLS_FIRST_LEN]);
+
+/*
+ * What tls_write took may not have gone out yet: it goes before the next, or by this.  0
+ * when all is gone.
+ */
+int tls_flush(struct tls *t, short *events_out) MUST_CHECK;
+bool tls_has_unsent(const struct tls *t);
+/* Gives buffers back when nothing is in them. */
+void tls_relax(struct tls *t);
 
 /* Whether tls_read has bytes that poll(2) does not see. */
 bool tls_has_pending(const struct tls *t);

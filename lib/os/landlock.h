@@ -15,11 +15,12 @@
 
 /* What may be done below a directory. */
 enum landlock_access {
-	LANDLOCK_READ = 1u << 0,  /* open files for reading, list directories */
-	LANDLOCK_WRITE = 1u << 1, /* make, change, rename and remove files, directories and
-				   * symbolic links; never sockets, fifos, devices.  Who
-				   * uploads has to READ too: a stage is opened for both,
-				   * a directory for reading in order to be flushed. */
+	LANDLOCK_READ = 1u << 0, /* open files for reading, list directories */
+	LANDLOCK_WRITE =
+		1u << 1, /* make, change, rename and remove files, directories and
+			  * symbolic links; never sockets, fifos, devices.  Who
+			  * uploads has to READ too: a stage is opened for both,
+			  * a directory for reading in order to be flushed. */
 };
 
 struct landlock_place {

@@ -47,7 +47,8 @@ int link_check_target(int top, int parent_fd, const char *target)
 		/* Behind a name it would begin from wherever that name leads. */
 		if (up && !climbing)
 			return -ERR_ESCAPE;
-		if (len == strlen(PATH_RESERVED) && strncmp(target, PATH_RESERVED, len) == 0)
+		if (len == strlen(PATH_RESERVED) &&
+			strncmp(target, PATH_RESERVED, len) == 0)
 			return -ERR_ESCAPE;
 		climbs += up;
 		climbing = climbing && (up || stays);

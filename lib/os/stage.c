@@ -369,8 +369,8 @@ int stage_kept(int parent, uint64_t *bytes_out)
 {
 	uint64_t bytes = 0;
 	struct stat st;
-	FD_OWNED fd = openat(parent, PATH_RESERVED,
-		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	FD_OWNED fd = openat(
+		parent, PATH_RESERVED, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	*bytes_out = 0;
 	if (fd < 0)

@@ -41,6 +41,7 @@ struct batch_tag {
 	uint64_t size;
 	uint64_t resumed_from; /* bytes that were there already */
 	int64_t started_ms;
+	bool must_be_new; /* for the caller: why it did not replace */
 	uint8_t digest[DIGEST_LEN];
 	/* For whoever adds it: what it has reserved of a quota. */
 	uint64_t room_files, room_bytes;

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "crypto/secret.h"
 #include "os/clock.h"
 #include "transfer/line.h"
 
@@ -49,7 +50,8 @@ struct channel {
 	void *readable_ctx;
 	bool in_readable;
 	uint64_t note_done;
-	int64_t note_since_ms; /* of the first NOTE in a row; 0: the last message was none */
+	int64_t note_since_ms; /* of the first NOTE in a row; 0: the last message was none
+				*/
 	uint64_t notes;        /* in a row */
 	uint64_t peer_work;    /* bytes that the peer may have to read meanwhile */
 	char fault[TEXT_ESCAPED_MAX(MSG_TEXT_MAX)];
@@ -553,13 +555,18 @@ static int channel_wait_writable(struct channel *c)
 	return err == 0 && readable ? channel_absorb(c) : err;
 }
 
+static bool channel_has_output(const struct channel *c)
+{
+	return c->out_pos < c->out_end || line_has_unsent(&c->line);
+}
+
 int channel_flush(struct channel *c)
 {
-	while (channel_error(c) == 0 && c->out_pos < c->out_end) {
-		ssize_t n = line_send(
-			&c->line, c->out + c->out_pos, c->out_end - c->out_pos);
+	while (channel_error(c) == 0 && channel_has_output(c)) {
+		ssize_t n =
+			line_send(&c->line, c->out + c->out_pos, c->out_end - c->out_pos);
 		int err = 0;
-		if (n > 0)
+		if (n >= 0)
 			c->out_pos += (size_t)n;
 		else if (n == -ERR_AGAIN)
 			err = channel_wait_writable(c);
@@ -623,6 +630,14 @@ void channel_linger(struct channel *c, int ms)
 	line_linger(&c->line, ms);
 }
 
+void channel_wipe(struct channel *c)
+{
+	if (c->in)
+		secret_wipe(c->in, c->in_pos);
+	if (c->out)
+		secret_wipe(c->out, c->out_pos == c->out_end ? c->out_cap : c->out_pos);
+}
+
 void channel_relax(struct channel *c)
 {
 	if (c->in_pos == c->in_end) {
@@ -634,5 +649,6 @@ void channel_relax(struct channel *c)
 		free(c->out);
 		c->out = NULL;
 		c->out_pos = c->out_end = 0;
+		line_relax(&c->line);
 	}
 }

@@ -57,8 +57,8 @@ int channel_new(struct channel **out, int fd, enum role role,
 void channel_free(struct channel *c); /* closes; NULL is fine */
 
 /*
- * TLS from here on, before anything else is said.  HOST, of a client, is what it wanted to
- * reach.  -ERR_TLS (see tls_why), or a failed connection; -ERR_BUSY from a server that
+ * TLS from here on, before anything else is said.  HOST, of a client, is what it wanted
+ * to reach.  -ERR_TLS (see tls_why), or a failed connection; -ERR_BUSY from a server that
  * answered without TLS.  Whom we speak to is for the caller to look at: channel_tls.
  */
 int channel_start_tls(
@@ -172,6 +172,9 @@ int channel_send_empty(struct channel *c, uint8_t type, uint32_t id) MUST_CHECK;
 /* The last act after an ERROR: ends our side and lets what still comes pass for MS at the
  * most, because closing on unread input would destroy the ERROR on its way. */
 void channel_linger(struct channel *c, int ms);
+
+/* Overwrites what has been read and sent and still stands in the buffers: a secret. */
+void channel_wipe(struct channel *c);
 
 /* Gives the buffers back when nothing is in them. */
 void channel_relax(struct channel *c);

@@ -162,30 +162,29 @@ static void line_settle(struct line *l, ssize_t taken, ssize_t n)
 
 /* -- TLS ------------------------------------------------------------------ */
 
-/* Whether what the server has answered is our own preface, which is no TLS record. */
+/* Whether what the server has answered is our own preface, which is no TLS record.  TLS
+ * may have taken it in by now, or not have come to that. */
 static bool is_plain_answer(const struct line *l)
 {
-	char seen[WIRE_PREFACE_LEN];
-	ssize_t n = recv(l->fd, seen, sizeof(seen), MSG_PEEK | MSG_DONTWAIT);
-	return n > 0 && memcmp(seen, WIRE_PREFACE, (size_t)n) == 0;
+	uint8_t seen[TLS_FIRST_LEN];
+	size_t len = tls_first(l->tls, seen);
+	ssize_t n = recv(l->fd, seen + len, sizeof(seen) - len, MSG_PEEK | MSG_DONTWAIT);
+	len += n > 0 ? (size_t)n : 0;
+	return len > 0 && memcmp(seen, WIRE_PREFACE, len) == 0;
 }
 
 int line_start_tls(struct line *l, struct tls_context *ctx, const char *host)
 {
 	int err = tls_new(&l->tls, ctx, l->fd, host);
-	bool answered = false;
 	while (err == 0) {
 		short want = 0, got = 0;
 		err = tls_handshake(l->tls, &want);
 		if (err != -ERR_AGAIN)
 			break;
 		err = wait_for(l, want, false, &got);
-		if (err < 0 || answered || !(got & POLLIN))
-			continue;
-		answered = true;
-		if (host && is_plain_answer(l))
-			err = -ERR_BUSY;
 	}
+	if (err < 0 && host && l->tls && is_plain_answer(l))
+		err = -ERR_BUSY;
 	return err < 0 ? line_fail(l, err) : 0;
 }
 
@@ -252,8 +251,21 @@ static ssize_t send_tls(struct line *l, const void *bytes, size_t len)
 	return n;
 }
 
+bool line_has_unsent(const struct line *l)
+{
+	return l->tls && tls_has_unsent(l->tls);
+}
+
+void line_relax(struct line *l)
+{
+	if (l->tls)
+		tls_relax(l->tls);
+}
+
 ssize_t line_send(struct line *l, const void *bytes, size_t len)
 {
+	if (len == 0)
+		return l->tls ? tls_flush(l->tls, &l->write_events) : 0;
 	ssize_t taken = line_take(l, len);
 	if (taken < 0)
 		return taken;

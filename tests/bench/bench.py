@@ -28,7 +28,8 @@ SRC = os.environ.get("SOCKD_SRCDIR", os.path.join(os.path.dirname(os.path.abspat
 PAGE = 4096
 HELD_BLOCK = 256 << 10
 POPULATE_WRITE = 23  # madvise(2); Python has no name for it
-MEMORY_PEERS = (peers.SockdNoSync, peers.Limit, peers.Rsync, peers.Nginx, peers.Scp, peers.Digests)
+MEMORY_PEERS = (peers.SockdNoSync, peers.SockdTls, peers.Limit, peers.Rsync, peers.Nginx, peers.Scp,
+                peers.Digests)
 DISK_PEERS = (peers.Sockd, peers.RsyncFsync)
 
 
@@ -199,6 +200,7 @@ def options_parse(argv):
     parser.add_argument("--tree", default="/usr/include", help="the real tree (/usr/include)")
     parser.add_argument("--size", type=int, help="bytes of the large file (1 GiB)")
     parser.add_argument("--count", type=int, help="number of small files (10000)")
+    parser.add_argument("--only", default="", help="peers whose name has this in it")
     parser.add_argument("--quick", action="store_true",
                         help="one round, little data, every byte compared")
     parser.add_argument("--write-readme", action="store_true", help="put the table into README")
@@ -215,11 +217,17 @@ def bench(options):
     print(f"seed {options.seed}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="bench.", dir=options.dir) as memory, \
             tempfile.TemporaryDirectory(prefix="bench.", dir=options.disk) as disk:
-        arenas = [Arena("in memory", memory, MEMORY_PEERS, flushed=False),
-                  Arena("flushed to disk", disk, DISK_PEERS, flushed=True)]
+        for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):  # keys of this run alone
+            os.environ[variable] = os.path.join(memory, variable.lower())
+        memory_peers, disk_peers = ([kind for kind in kinds if options.only in kind.name]
+                                    for kinds in (MEMORY_PEERS, DISK_PEERS))
+        arenas = [Arena("in memory", memory, memory_peers, flushed=False),
+                  Arena("flushed to disk", disk, disk_peers, flushed=True)]
+        arenas = [arena for arena in arenas if arena.peers]
         held = None if options.quick else memory_hold(8 * options.size)
         loads = loads_make(arenas[0].data, options)
-        shutil.copytree(arenas[0].data, arenas[1].data)
+        for arena in arenas[1:]:
+            shutil.copytree(arenas[0].data, arena.data)
         with running(arenas):
             measure(arenas, loads, options)
         del held

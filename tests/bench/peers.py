@@ -107,6 +107,7 @@ class Sockd(Peer):
     name = "sockcp"
     verifies = True
     about = "-r, --plaintext; SHA-256"
+    line = "--plaintext"
     programs = {"sockd": os.environ.get("SOCKD", "sockd"), "sockcp": os.environ.get("SOCKCP", "sockcp")}
     needs = tuple(programs.values())
 
@@ -123,7 +124,7 @@ class Sockd(Peer):
         return self.port > 0
 
     def command(self, *args):
-        return [self.programs["sockcp"], "--plaintext", "-q", "-r", *self.options.split(), "-P",
+        return [self.programs["sockcp"], self.line, "-q", "-r", *self.options.split(), "-P",
                 str(self.port), *args]
 
     def put(self, source, into):
@@ -136,6 +137,13 @@ class Sockd(Peer):
 class SockdNoSync(Sockd):
     name = "sockcp --no-sync"
     options = "--no-sync"
+
+
+class SockdTls(Sockd):
+    name = "sockcp --no-sync, TLS"
+    options = "--no-sync"
+    line = "--accept-new"
+    about = "-r, TLS 1.3, AES-128-GCM; SHA-256"
 
 
 class Rsync(Peer):

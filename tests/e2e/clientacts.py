@@ -17,11 +17,11 @@ import time
 
 import spec
 from breaches import BREACHES, message
-from harness import CHECKPOINT, MIB, SLOW, new_seed, partials, random_bytes, wait_for
-from hostile import EVIL, short
+from harness import CHECKPOINT, MIB, new_seed, partials, random_bytes, wait_for
+from hostile import EVIL, PACE, short
 from peers import LIST, NO_TAG, OTHER_RUN, PUT, RUN, TAG, WHEN, error_name, flags, the_end
 
-IDLE = 2  # seconds: --handshake-timeout, --idle-timeout, --drain-timeout
+IDLE = 2 * PACE  # seconds: --handshake-timeout, --idle-timeout, --drain-timeout
 SEED = new_seed()
 BIG = bytes(16 * MIB)  # what the file "big" has
 
@@ -30,10 +30,11 @@ BIG = bytes(16 * MIB)  # what the file "big" has
 
 class Act:
     """A behaviour: DO(arena) returns what went wrong, if anything.  LEAVES: {path in root: contents
-    that it may have}, or may(path, state)."""
+    that it may have}, or may(path, state).  With OPTIONS it has a daemon of its own, and one
+    that serves only clients it knows if it is STRICT."""
 
-    def __init__(self, do, leaves=None, options=None):
-        self.do, self.leaves, self.options = do, leaves, options
+    def __init__(self, do, leaves=None, options=None, strict=False):
+        self.do, self.leaves, self.options, self.strict = do, leaves, options, strict
 
 
 TABLE = []
@@ -56,12 +57,12 @@ def reset(c):
 
 def is_let_go(c, seconds=4 * IDLE):
     """Reads until the daemon has closed the connection; a word if it does not."""
-    end = time.monotonic() + seconds * SLOW
+    end = time.monotonic() + seconds
     with contextlib.suppress(OSError):
         while time.monotonic() < end:
             if select.select([c.sock], [], [], 0.5)[0] and not c.sock.recv(1 << 20):
                 return None
-        return f"the connection still stood after {seconds * SLOW} s"
+        return f"the connection still stood after {seconds} s"
     return None
 
 
@@ -75,7 +76,7 @@ def half_close(c):
 
 
 def garbage(c):
-    c.sock.settimeout(IDLE * 3 * SLOW)
+    c.sock.settimeout(IDLE * 3)
     with contextlib.suppress(OSError):
         c.sock.sendall(random.Random(SEED).randbytes(100000))
     return is_let_go(c)
@@ -83,14 +84,14 @@ def garbage(c):
 
 def drip(c, data=bytes(1000), gap=0.2):
     """A byte at a time, far below any rate, and yet never silent."""
-    end = time.monotonic() + 4 * IDLE * SLOW
+    end = time.monotonic() + 4 * IDLE
     with contextlib.suppress(OSError):
         for byte in data:
             c.sock.sendall(bytes([byte]))
-            if select.select([c.sock], [], [], gap * SLOW)[0] and not c.sock.recv(1 << 16):
+            if select.select([c.sock], [], [], gap * PACE)[0] and not c.sock.recv(1 << 16):
                 return None
             if time.monotonic() > end:
-                return f"{data[:20]!r}… dripped for {4 * IDLE * SLOW} s, and was listened to"
+                return f"{data[:20]!r}… dripped for {4 * IDLE} s, and was listened to"
     return None
 
 
@@ -206,13 +207,13 @@ def drip_data(arena):
 
 
 def drip_frames(c, frame, gap=0.3, seconds=4 * IDLE):
-    until = time.monotonic() + seconds * SLOW
+    until = time.monotonic() + seconds
     with contextlib.suppress(OSError):
         while time.monotonic() < until:
             c.sock.sendall(frame)
-            if select.select([c.sock], [], [], gap * SLOW)[0] and not c.sock.recv(1 << 16):
+            if select.select([c.sock], [], [], gap * PACE)[0] and not c.sock.recv(1 << 16):
                 return None
-        return f"it took {seconds * SLOW} s of that"
+        return f"it took {seconds} s of that"
     return None
 
 
@@ -220,7 +221,8 @@ def drip_frames(c, frame, gap=0.3, seconds=4 * IDLE):
 def notes(arena):
     with arena.client(greet=False) as c:
         c.sock.sendall(GREETING + message("FLUSH", 1))
-        return drip_frames(c, message("NOTE", 0, done=1))
+        # Ten times the timeout, which is what a client may be at work on something.
+        return drip_frames(c, message("NOTE", 0, done=1), seconds=12 * IDLE)
 
 
 @act("nothing but NOTEs where a file is to come")
@@ -235,7 +237,7 @@ def slow_reader(arena):
     with arena.client(narrow=True) as c:
         c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         c.sock.sendall(get())
-        until = time.monotonic() + 6 * IDLE * SLOW
+        until = time.monotonic() + 6 * IDLE
         with contextlib.suppress(OSError):
             while time.monotonic() < until:
                 if not c.sock.recv(20) or arena.numbers()[0] == arena.rest[0]:
@@ -250,12 +252,12 @@ def slow_reader(arena):
 
 def send_all(c, raw, seconds=4 * IDLE):
     """Sends for as long as anybody takes it, and reads nothing; then waits for the end."""
-    c.sock.settimeout(seconds * SLOW)
+    c.sock.settimeout(seconds)
     with contextlib.suppress(OSError):
         c.sock.sendall(raw)
     with contextlib.suppress(OSError):
         c.sock.shutdown(socket.SHUT_WR)
-    return is_let_go(c)
+    return is_let_go(c, 10 * IDLE)  # it may work through what it has taken in
 
 
 for what, frames in (
@@ -657,7 +659,7 @@ def stops(name, first, frame):
             took = time.monotonic() - began
         arena.daemon.start()
         arena.pid = arena.daemon.pid
-        return None if status == 0 and took < (IDLE + 6) * SLOW else f"status {status} after {took:.1f} s"
+        return None if status == 0 and took < (IDLE + 6 * PACE) else f"status {status} after {took:.1f} s"
     TABLE.append((f"SIGTERM, and a client that goes on with {name}", Act(do, options=())))
 
 

@@ -5,6 +5,7 @@ Not a test itself; hostile_client.py is.
 """
 import contextlib
 import os
+import socket
 import ssl
 import struct
 import subprocess
@@ -14,8 +15,9 @@ import spec
 import spectls
 from clientacts import (GREETING, IDLE, PUT_F, STATES, TABLE, Act, act, data, drip, file, get, is_let_go, message,
                         reset, send_all, silence, upload)
-from harness import SLOW, read, scratch, write
-from peers import NO_TAG, TIMEOUT, Client, the_end
+from harness import read, scratch, write
+from hostile import PACE
+from peers import NO_TAG, TIMEOUT, Client, error_name, the_end
 
 HERE = scratch()
 ME, OTHER = (spectls.make_identity(HERE, name) for name in ("me", "other"))
@@ -73,7 +75,7 @@ def bares(name, make, **about):
 
 
 def send_some(c, some):
-    c.sock.settimeout(4 * IDLE * SLOW)
+    c.sock.settimeout(4 * IDLE)
     with contextlib.suppress(OSError):
         c.sock.sendall(some)
 
@@ -301,7 +303,7 @@ def closed(arena):
         c.sock.sendall(GREETING + message("PUT", flags=0, alg=1, tag=NO_TAG, path=b"f") + file(spec.UNKNOWN) +
                        data(b"all there is"))
         time.sleep(0.1)
-        c.sock.settimeout(IDLE * 3 * SLOW)
+        c.sock.settimeout(IDLE * 3)
         with contextlib.suppress(OSError):
             c.sock.unwrap()
 
@@ -346,8 +348,8 @@ for key in ("k", "K"):
                 ["openssl", "s_client", "-connect", f"127.0.0.1:{arena.daemon.port}", "-tls1_3", "-alpn", "sockd/1",
                  "-cert", ME, "-key", ME], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL) as client:
-            time.sleep(0.3 * SLOW)
-            until = time.monotonic() + 4 * IDLE * SLOW
+            time.sleep(0.3 * PACE)
+            until = time.monotonic() + 4 * IDLE
             with contextlib.suppress(OSError):
                 while client.poll() is None and time.monotonic() < until:
                     client.stdin.write(f"{key}\n".encode() * 50)
@@ -387,7 +389,7 @@ def joins(arena):
 @act("JOIN with 1,000 secrets on one connection")
 def many_joins(arena):
     with secure(arena) as c:
-        c.sock.settimeout(4 * IDLE * SLOW)
+        c.sock.settimeout(4 * IDLE)
         with contextlib.suppress(OSError):
             c.sock.sendall(GREETING + b"".join(message("JOIN", n, secret=os.urandom(16)) for n in range(1, 1001)))
         c.read_preface()
@@ -404,3 +406,51 @@ def plain_join(arena):
     with arena.client() as c:
         c.request("JOIN", secret=os.urandom(16))
         return None if the_end(c) == "DENIED" else "it was not refused"
+
+
+FAR = "127.0.0.9"  # where strangers come from; the honest client comes from 127.0.0.1
+
+
+def strangers(name, do):
+    """60 times DO(a connection from far away), which the daemon counts against that address;
+    then nobody from there is listened to, and the honest client is served all the same."""
+    def flood(arena):
+        taken = 0
+        for _ in range(60):
+            with socket.create_connection(("127.0.0.1", arena.daemon.port), TIMEOUT, (FAR, 0)) as sock:
+                sock.settimeout(4 * IDLE)
+                with contextlib.suppress(OSError, EOFError, ssl.SSLError):
+                    taken += not do(sock)
+        with socket.create_connection(("127.0.0.1", arena.daemon.port), TIMEOUT, (FAR, 0)) as sock:
+            sock.settimeout(4 * IDLE)
+            late = spec.Connection(sock, "client")
+            late.read_preface()
+            told = error_name(late.receive())
+        if taken:
+            return f"{taken} of them were taken in"
+        return None if told == "BUSY" else f"the last one was told {told}"
+    TABLE.append((name, Act(flood, options=(), strict=True)))
+
+
+def as_stranger(sock):
+    c = spec.Connection(spectls.start(sock, spectls.context("client", OTHER)), "client")
+    c.send_raw(GREETING + message("GET", 1, alg=1, offset=0, path=b"keep"))
+    c.read_preface()
+    return the_end(c) == "DENIED"
+
+
+def with_secret(sock):
+    c = spec.Connection(spectls.start(sock, spectls.context("client", OTHER)), "client")
+    c.send_raw(GREETING + message("JOIN", 1, secret=os.urandom(16)))
+    c.read_preface()
+    return the_end(c) == "DENIED"
+
+
+def in_vain(sock):
+    sock.sendall(record(HANDSHAKE, os.urandom(200)))
+    return sock.recv(1 << 16)[:1] != b"\x16"
+
+
+strangers("identities that nobody knows, again and again", as_stranger)
+strangers("secrets that are none, again and again", with_secret)
+strangers("handshakes that fail, again and again", in_vain)

@@ -46,7 +46,7 @@ def first(answer):
 def escapes(root, outside, *lacking):
     """Those of OPERATIONS that reach what is outside."""
     found = set()
-    env = naive.lacking(*lacking) if lacking else None
+    env = naive.lacking(root, *lacking) if lacking else None
     with Daemon(root=root, env=env) as d:
         for name, operation in OPERATIONS.items():
             before = naive.state_of(outside)
@@ -82,7 +82,7 @@ def check_stat():
     root, _ = fresh()
     with Daemon(root=root) as d, Client(d) as c:
         tap.ok(c.stat(b"out/canary") == "ESCAPE", "STAT does not lead out")
-    with Daemon(root=root, env=naive.lacking("by-hand")) as d, Client(d) as c:
+    with Daemon(root=root, env=naive.lacking(root, "by-hand")) as d, Client(d) as c:
         tap.ok(c.stat(b"out/canary") == "ESCAPE", "nor does it by hand")
 
 
@@ -97,8 +97,8 @@ CALLS = {"change a mode", "change an owner", "run a program", "start a process",
 
 def attacks_done(*lacking):
     """What an attacker in a connection's thread brings about."""
-    root, outside = naive.make_trees()
-    with Daemon(root=root, env=naive.lacking("owned", *lacking, outside=outside)) as d:
+    root, _ = naive.make_trees()
+    with Daemon(root=root, env=naive.lacking(root, "owned", *lacking)) as d:
         with Client(d) as c:
             c.get(b"attack")
         said = dict(re.findall("^attack: (.*): (.*)$", d.log_text(), re.M))
@@ -145,7 +145,7 @@ def check_threads():
                [t["Seccomp"] for t in threads])
         tap.ok(all(t["NoNewPrivs"] == "1" for t in threads), "none can gain privileges",
                [t["NoNewPrivs"] for t in threads])
-    with Daemon(env=naive.lacking("unfiltered")) as d:
+    with Daemon(env=naive.lacking("", "unfiltered")) as d:
         tap.ok(all(t["Seccomp"] == "0" for t in statuses(d.pid)), "control: without the filter")
 
 
@@ -153,13 +153,13 @@ def check_said():
     """What is missing is said once; what should work and does not ends the connection."""
     with Daemon() as d:
         tap.ok(not re.search("Landlock|seccomp", d.log_text()), "nothing is missing", d.log_text())
-    with Daemon(env=naive.lacking("unlocked")) as d:
+    with Daemon(env=naive.lacking("", "unlocked")) as d:
         with Client(d) as c:
             tap.ok(c.put(b"new", b"new") != "ACCESS", "without Landlock it serves")
         with Client(d) as c:
             c.get(b"new")
         tap.ok(len(re.findall("no Landlock", d.log_text())) == 1, "and says so, once", d.log_text())
-    with Daemon(env=naive.lacking("unlockable")) as d:
+    with Daemon(env=naive.lacking("", "unlockable")) as d:
         answers = []
         with contextlib.suppress(Breach, EOFError, OSError), Client(d, greet=False) as c:
             c.send_raw(b"sockd/1\n" + c.greet(64, bytes(16), b"test"))

@@ -12,18 +12,20 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
 import threading
 import time
 import traceback
 
 import clienttls  # noqa: F401 (fills the table)
 import spec
+import spectls
 from clientacts import BIG, IDLE, TABLE, Act
-from harness import MIB, SANITIZED, SLOW, Daemon, diag, tap, wait_for, write
-from hostile import EVIL, Place, run_program, run_table, short, unprintable
-from peers import Client
+from harness import MIB, SANITIZED, SLOW, SOCKD, Daemon, diag, scratch, tap, wait_for, write
+from hostile import EVIL, PACE, Place, run_program, run_table, short, unprintable
+from peers import TIMEOUT, Client
 
-OPTIONS = tuple(f"--{name}-timeout={IDLE * SLOW}" for name in ("handshake", "idle", "drain"))
+OPTIONS = tuple(f"--{name}-timeout={IDLE}" for name in ("handshake", "idle", "drain"))
 # What the daemon may have resident, over what it had before the first behaviour: while one
 # lasts, and when it is over.
 PEAK_MAX = (64 if not SANITIZED else 1200) * MIB
@@ -91,7 +93,7 @@ class Arena:
                 return (found, c.get(b"honest")) if found != "BUSY" else None
 
         try:
-            put, got = wait_for(lambda: attempt(served), 10, "an answer")
+            put, got = await_(lambda: attempt(served), 10, "an answer")
         except TimeoutError as error:
             return str(error)
         with contextlib.suppress(OSError):
@@ -114,7 +116,7 @@ class Arena:
             yield "the daemon has ended"
             return
         try:
-            wait_for(lambda: self.numbers()[:2] == self.rest[:2], 6, "rest")
+            await_(lambda: self.numbers()[:2] == self.rest[:2], 6, "rest")
         except TimeoutError:
             yield f"threads and descriptors are {self.numbers()[:2]}, not {self.rest[:2]}"
         resident = self.numbers()[2]
@@ -134,6 +136,25 @@ class Arena:
             contents = act.leaves.get(path[len(b"root/"):])
             return contents is not None and (now is None or now[0] in ("dir", "link") or now[5] in contents)
         return may
+
+
+class StrictArena(Arena):
+    """Strangers may do nothing, and failures of an address count against it."""
+
+    def __init__(self, *options):
+        self.state = scratch()
+        self.identity = spectls.make_identity(self.state, "honest.pem")
+        name = spectls.identity_text(spectls.identity_in(self.identity))
+        subprocess.run([SOCKD, f"--state-dir={self.state}", "authorize", "honest", name, "--rights=read,list,write"],
+                       check=True, stdout=subprocess.DEVNULL)
+        super().__init__(f"--state-dir={self.state}", "--anonymous=none", "--penalty-max=300", *options)
+
+    def client(self, **about):
+        return Client(self.daemon, sock=spectls.connect(self.daemon.port, TIMEOUT, self.identity), **about)
+
+
+def await_(reached, seconds, what):
+    return wait_for(reached, seconds * PACE / SLOW, what)
 
 
 def attempt(do):
@@ -166,7 +187,8 @@ def judge(name, what):
     if what.options is None and not hasattr(LOCAL, "arena"):
         LOCAL.arena = Arena()
         ARENAS.append(LOCAL.arena)
-    arena = LOCAL.arena if what.options is None else Arena(*what.options)
+    own = StrictArena if what.strict else Arena
+    arena = LOCAL.arena if what.options is None else own(*what.options)
     try:
         faults = [what.do(arena)]
     except Exception:  # pylint: disable=broad-except

@@ -18,8 +18,8 @@ import time
 
 import servertls
 import servertrees  # noqa: F401 (fills the table)
-from harness import MIB, SANITIZED, SLOW, SOCKCP, TLS, diag, tap, write
-from hostile import Place, run_program, run_table, unprintable
+from harness import MIB, SANITIZED, SOCKCP, TLS, diag, tap, write
+from hostile import PACE, Place, run_program, run_table, unprintable
 from peers import WHEN
 from serveracts import BIG, F, G, GET, H, LIMIT, OLD, TABLE, TIMEOUT, Act, Hostile
 
@@ -152,6 +152,7 @@ def judge(name, what):
         if line is None:
             line = servertls.PINNED if TLS else ("--plaintext",)
         run_ = Run(place, what.args, server.port, line=line, terminal=what.terminal, **what.about)
+        server.over.set()
         faults = list(run_.faults(what))
         if run_.status == 0 and what.proof and not faults:
             faults += [what.proof(server, run_)]
@@ -193,7 +194,7 @@ def check_controls():
     for name, script, wanted in WRONG_PROGRAMS:
         place = make_place()
         place.watch()
-        run_ = Run(place, GET, 1, program=("sh", "-c", script, "sh"), limit=2 * SLOW)
+        run_ = Run(place, GET, 1, program=("sh", "-c", script, "sh"), limit=2 * PACE)
         faults = list(run_.faults(what))
         caught = any(wanted in fault for fault in faults) if wanted else faults
         tap.ok(caught, f"a sockcp that {name} is caught", faults)

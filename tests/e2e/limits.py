@@ -11,10 +11,10 @@ import threading
 import time
 
 import spec
-from harness import (CHECKPOINT, MIB, SLOW, SOCKCP, SOCKD, UP, Daemon, Fault, Proxy, at, cp, cp_start,
+from harness import (CHECKPOINT, MIB, SOCKCP, SOCKD, UP, Daemon, Fault, Proxy, at, cp, cp_start,
                      did, diag, digest, partials, random_bytes, run, scratch, server_pin, tap, wait_for,
                      write)
-from peers import LIST, RUN, TIMEOUT, WHEN, Client, equal, the_end
+from peers import TAG, TIMEOUT, Client, equal, the_end
 
 HERE, THERE, ELSEWHERE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 FREE = 4  # STRIKES_FREE
@@ -31,7 +31,7 @@ def client_from(address, daemon):
 
 
 def is_served(client):
-    return client.stat(b"") not in ("", None) and not isinstance(client.stat(b""), str)
+    return isinstance(client.stat(b""), dict)
 
 
 def turned_away(address, daemon):
@@ -49,6 +49,13 @@ def turned_away(address, daemon):
 
 def threads(daemon):
     return len(os.listdir(f"/proc/{daemon.pid}/task"))
+
+
+def leave(client, daemon):
+    """Until the daemon knows nothing of CLIENT any more."""
+    before = threads(daemon)
+    client.sock.close()
+    wait_for(lambda: threads(daemon) < before, what="the end of the thread")
 
 
 def config(**keys):
@@ -72,8 +79,7 @@ def check_cap_per_address():
         equal(threads(d), before, "and costs no thread")
         others = [client_from(THERE, d) for _ in range(3)]
         tap.ok(all(map(is_served, others + mine)), "other addresses do not feel it")
-        mine.pop().sock.close()
-        wait_for(lambda: threads(d) < before + 3, what="the end of one")
+        leave(mine.pop(), d)
         mine.append(client_from(HERE, d))
         tap.ok(is_served(mine[-1]), "when one has ended there is room for another")
 
@@ -81,10 +87,11 @@ def check_cap_per_address():
 def check_cap_spares_those_who_work():
     """Those that have made no request make room, of the same address only."""
     with Daemon("--max-per-address=2") as d:
+        before = threads(d)
         working = client_from(HERE, d)
         assert is_served(working)
         silent = [come_from(address, d) for address in (THERE, HERE)]
-        wait_for(lambda: threads(d) >= 4, what="threads for all")
+        wait_for(lambda: threads(d) == before + 3, what="threads for all")
         last = client_from(HERE, d)
         tap.ok(is_served(last), "a newcomer takes the place of one that has made no request")
         equal(silent[1].recv(1000), b"", "which is closed")
@@ -92,6 +99,8 @@ def check_cap_spares_those_who_work():
         with contextlib.suppress(BlockingIOError):
             tap.ok(silent[0].recv(1) is None, "that of another address, though older, is not")
         tap.ok(is_served(working), "nor one that works")
+        tap.ok(f"{HERE} has as many connections as it may (--max-per-address): closed the oldest that had "
+               "made no request" in d.log_text(), "the log says so", d.log_text())
         equal(turned_away(HERE, d)[0], "BUSY", "when all work, the newcomer is turned away")
 
 
@@ -152,8 +161,7 @@ def check_penalties_grow():
                "the log has one line about all of them", d.log_text())
         mine = client_from(HERE, d)
         tap.ok(is_served(mine), "then it may come in")
-        mine.sock.close()
-        wait_for(lambda: re.search(rf"{HERE}:\d+", d.log_text()) and threads(d) < base + 3, what="its end")
+        leave(mine, d)
         fail_from(HERE, d)
         equal(len(held(d, HERE)), 3, "who has come in with rights begins anew")
 
@@ -168,14 +176,14 @@ def check_no_penalties():
 def check_known_client():
     """With an identity, over TLS, while others fail at other addresses, and at its own."""
     with Daemon("--penalty-max=60", "--anonymous=none") as d:
+        before = threads(d)
         code = subprocess.run([SOCKD, "invite", "alice"], check=True, stdout=subprocess.PIPE,
                               text=True).stdout.strip()
         file = write(f"{scratch()}/f", b"mine")
 
         def sockcp(*args):
-            done = subprocess.run([SOCKCP, server_pin(), "-P", str(d.port), "--retries=0", *args],
+            return subprocess.run([SOCKCP, server_pin(), "-P", str(d.port), "--retries=0", *args],
                                   check=False, capture_output=True, text=True, timeout=TIMEOUT)
-            return done
 
         did(sockcp("join", "127.0.0.1", code), "a client joins")
         for _ in range(FREE + 1):
@@ -185,7 +193,7 @@ def check_known_client():
         for _ in range(FREE):
             fail_from("127.0.0.1", d)
         did(sockcp("put", file, "127.0.0.1:"), "nor failures at its own, as long as these are few")
-        wait_for(lambda: threads(d) <= 2, what="its end")
+        wait_for(lambda: threads(d) <= before, what="its end")
         for _ in range(FREE):
             fail_from("127.0.0.1", d)
         did(sockcp("put", file, "127.0.0.1:"), "which it wipes out whenever it comes in")
@@ -201,8 +209,7 @@ def check_cap_per_client():
         tap.ok(all(map(is_served, mine)), "a client has the connections that it may have")
         more = client_from(ELSEWHERE, d)
         equal(the_end(more), "BUSY", "one more is refused, wherever it comes from")
-        mine.pop().sock.close()
-        wait_for(lambda: threads(d) <= 3, what="the end of one")
+        leave(mine.pop(), d)
         equal(is_served(client_from(HERE, d)), True, "when one has ended there is room")
 
 
@@ -262,7 +269,7 @@ def check_bytes():
             equal(result(c.put(name.encode(), b"x" * size)), wanted, f"{size} bytes more")
         equal(used(d.root), (3, quota), "the quota is used up to the last byte")
         os.unlink(f"{d.root}/a")
-        c.sock.close()
+        leave(c, d)
         equal(result(Client(d).put(b"c", b"x" * 600000)), "DONE", "a new connection finds what became free")
         scale.ok(quota, "files of a known size")
 
@@ -339,9 +346,24 @@ def check_partial_of_another_source():
         c = Client(d)
         ident, kind, offset, _ = c.ask(b"f", "PARTIAL", size=10 * MIB)
         equal((kind, offset), ("PARTIAL", 8 * MIB), "it is offered")
-        answer = c.put(b"f", random_bytes(6, 10 * MIB), how="RESUMABLE", tag=bytes(range(16, 32)), ident=ident)
+        answer = c.put(b"f", random_bytes(6, 10 * MIB), how="RESUMABLE", tag=TAG, ident=ident)
         equal(result(answer), "DONE", "and begun anew")
         scale.ok(quota, "a transfer begun anew")
+
+
+def check_partial_beside_others():
+    """What one connection leaves unfinished counts for the others at once."""
+    quota = 12 * MIB
+    with Daemon(config(quota_bytes=quota)) as d, Scale(d.root) as scale:
+        c = Client(d)
+        equal(result(c.put(b"small", b"x")), "DONE", "a connection that stays")
+        broken = Client(d)
+        broken.put_part(b"f", random_bytes(5, 8 * MIB), 10 * MIB)
+        leave(broken, d)
+        equal(used(d.root)[1], 8 * MIB + 1, "another left a partial")
+        equal(result(c.put(b"g", bytes(4 * MIB))), "NO_SPACE", "what is too large beside it")
+        equal(result(c.put(b"g", bytes(4 * MIB - 1))), "DONE", "and what is not")
+        scale.ok(quota, "beside a partial")
 
 
 def check_names():
@@ -427,5 +449,5 @@ def check_rate():
 
 run(check_cap_per_address, check_cap_spares_those_who_work, check_penalties, check_penalties_grow,
     check_no_penalties, check_known_client, check_cap_per_client, check_bytes, check_unknown_size,
-    check_words, check_replacement, check_partial, check_partial_of_another_source, check_names,
-    check_refusals_of_many, check_two_at_once, check_rate)
+    check_words, check_replacement, check_partial, check_partial_of_another_source,
+    check_partial_beside_others, check_names, check_refusals_of_many, check_two_at_once, check_rate)

@@ -14,6 +14,9 @@
  *	owned       the request for the file "attack" runs what somebody would who runs
  *	            code of his own in a connection's thread; $SOCKD_OUTSIDE is a
  *	            directory that is none of the daemon's business
+ *
+ * However naive it is, nothing is opened by its name but below the directory
+ *$SOCKD_FENCE: the machine that the test runs on is to survive it.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -216,9 +219,27 @@ static bool climbs(const char *name)
 	       strstr(name, "/../");
 }
 
+static bool is_fenced(int dir, const char *name, int flags)
+{
+	const char *fence = getenv("SOCKD_FENCE");
+	char link[64], where[4096];
+	int fd = openat(dir, name, O_PATH | (flags & O_NOFOLLOW));
+
+	if (fd < 0)
+		return errno != EXDEV; /* there is nothing to be reached */
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t len = readlink(link, where, sizeof(where) - 1);
+	close(fd);
+	where[len < 0 ? 0 : len] = '\0';
+	size_t top = fence ? strlen(fence) : 0;
+	return top > 1 && strncmp(where, fence, top) == 0 &&
+	       (where[top] == '/' || where[top] == '\0');
+}
+
 static int open_naively(int dir, const char *name, const struct open_how *how)
 {
-	if (climbs(name) || (check && has_link(dir, name))) {
+	if (climbs(name) || (check && has_link(dir, name)) ||
+		!is_fenced(dir, name, (int)how->flags)) {
 		errno = EXDEV;
 		return -1;
 	}

@@ -14,6 +14,7 @@ from spec import encode, frame, sha256
 
 INSIDE = b"inside\n"
 CANARY = b"CANARY: nobody may see this\n"
+ALONE = b"only-outside"  # a name that no request has
 SECRET_TIME = (1500000000, 0)
 SECRET_MODES = {0o604, 0o705}  # of what is outside
 
@@ -27,9 +28,11 @@ def shim():
     return shim.path
 
 
-def lacking(*words, outside=""):
-    """The environment in which a daemon is as WORDS of naive.c say."""
-    return {"LD_PRELOAD": shim(), "SOCKD_NAIVE": ",".join(words), "SOCKD_OUTSIDE": outside}
+def lacking(root, *words):
+    """The environment in which a daemon is as WORDS of naive.c say; ROOT is of make_trees."""
+    top = os.path.realpath(os.path.dirname(root))
+    return {"LD_PRELOAD": shim(), "SOCKD_NAIVE": ",".join(words), "SOCKD_FENCE": top,
+            "SOCKD_OUTSIDE": f"{top}/outside"}
 
 
 # -- What is outside ---------------------------------------------------------
@@ -37,7 +40,7 @@ def lacking(*words, outside=""):
 
 def make_trees():
     """(root, outside): two directories side by side.  root/d has what outside has, but for
-    the canary; outside has modes and times of its own."""
+    the canaries; outside has modes and times of its own."""
     top = scratch()
     root, outside = f"{top}/root", f"{top}/outside"
     for where, text in ((f"{root}/d", INSIDE), (outside, CANARY)):
@@ -45,6 +48,7 @@ def make_trees():
         write(f"{where}/s/f", text)
     write(f"{root}/inside", INSIDE)
     write(f"{outside}/canary", CANARY)
+    write(f"{outside}/{ALONE.decode()}", CANARY)
     for where, dirs, files in os.walk(outside, topdown=False):
         for name, mode in [(n, 0o604) for n in files] + [(n, 0o705) for n in dirs]:
             os.chmod(f"{where}/{name}", mode)
@@ -81,7 +85,7 @@ def leaks(answer):
         return b"CANARY" in values
     return (values.get("size") == len(CANARY) or values.get("mtime") == SECRET_TIME
             or values.get("mode") in SECRET_MODES or values.get("digest") == sha256(CANARY)
-            or name == "ENTRY" and values["path"].endswith(b"canary"))
+            or name == "ENTRY" and values["path"].endswith(ALONE))
 
 
 # -- Requests in a row: each takes its id and gives its frames ----------------

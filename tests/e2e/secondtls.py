@@ -190,7 +190,10 @@ def check_join():
         code = d.invite("guest")
         with d.client(me) as c:
             equal(c.list(), [], "who may read without being known")
-            equal(c.answer(c.request("JOIN", secret=code.secret)).name, "OK", "may join all the same")
+            c.request("JOIN", secret=code.secret)
+            equal(the_end(c), "DENIED", "cannot join in the middle of that")
+        with d.client(me) as c:
+            equal(c.answer(c.request("JOIN", secret=code.secret)).name, "OK", "but before it")
         with d.client(me) as c:
             equal(c.put(b"f", b"x")["size"], 1, "and has more rights then")
 

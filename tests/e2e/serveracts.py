@@ -7,17 +7,18 @@ Not a test itself; hostile_server.py is.
 import os
 import socket
 import struct
+import threading
 import time
 import traceback
 
 import spec
 from breaches import message, raw_frame
-from harness import CHECKPOINT, MIB, SANITIZED, SLOW, at, random_bytes
-from hostile import EVIL
+from harness import CHECKPOINT, MIB, at, random_bytes
+from hostile import EVIL, PACE
 from peers import ENTRY, WHEN, Server
 
-TIMEOUT = 1 if not SANITIZED else 5  # of sockcp, in seconds
-LIMIT = 20 * SLOW  # no behaviour holds sockcp for longer
+TIMEOUT = PACE  # of sockcp, in seconds
+LIMIT = 20 * PACE  # no behaviour holds sockcp for longer
 FAILURES = {1, 3, 4, 5, 6, 7, 8, 9}
 FIRST = 1024  # the id of sockcp's first request
 FLUSH = 2**32 - 1  # and of its FLUSH
@@ -54,6 +55,7 @@ class Hostile(Server):
     def __init__(self, act, tls=None):
         super().__init__(act.files, tls=tls if act.line is None else None)
         self.act, self.connections, self.broken = act, 0, None
+        self.over = threading.Event()  # sockcp has ended
         self.state = {}  # what a behaviour remembers from one connection to the next
 
     def serve(self, c):
@@ -89,6 +91,14 @@ def hold(c):
         pass
 
 
+def until_gone(s, c, gap=0.3, each=lambda: None):
+    """Does EACH now and then, and reads nothing else, until sockcp has ended: its closing
+    does not come through to one who reads nothing."""
+    while not s.over.wait(gap):
+        each()
+    cut(c)
+
+
 def cut(c, reset=False):
     if reset:
         c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -109,7 +119,7 @@ def drip(c, data, gap=0.3):
     """A byte at a time, each well before sockcp's timeout."""
     for byte in data:
         c.send_raw(bytes([byte]))
-        time.sleep(gap * SLOW)
+        time.sleep(gap * PACE)
 
 
 # Messages for the request with id I.
@@ -443,17 +453,17 @@ def drip_data(_, c, request):
 
 def drops(ident):
     while True:
-        time.sleep(0.3 * SLOW)
+        time.sleep(0.5 * PACE)
         yield data(ident, b"x")
 
 
-@act("nothing but NOTEs, each with more done", status=LOST)
+@act("nothing but NOTEs, each with more done", status=LOST, args=("--retries=0", *GET))
 def endless_notes(_, c, request):
     del request
     pour(c, (message("NOTE", 0, done=n) for n in ticks()))
 
 
-@act("nothing but NOTEs, as fast as can be", status=LOST)
+@act("nothing but NOTEs, as fast as can be", status=REFUSED)
 def flood_of_notes(_, c, request):
     del request
     pour(c, iter(lambda: message("NOTE", 0, done=7) * 1000, None))

@@ -15,8 +15,8 @@ import time
 
 import spec
 import spectls
-from harness import MIB, SLOW, read, scratch, write
-from hostile import EVIL
+from harness import MIB, read, scratch, write
+from hostile import EVIL, PACE
 from serveracts import (F, FAILURES, GET, GOT_F, LOST, OLD, PUT, STDOUT, TABLE, Act, Hang, Server, act, cut, data, drip,
                         end, error, file, greeting, hold, opens, pour, whole)
 
@@ -415,7 +415,7 @@ def key_updates(s, c):
     try:
         while not (line := s_server.stdout.readline()).startswith(b"ACCEPT"):
             assert line, "s_server has ended"
-        with spec.connect(int(line.rpartition(b":")[2]), 20 * SLOW) as behind:
+        with spec.connect(int(line.rpartition(b":")[2]), 20 * PACE) as behind:
             shuttle(c.sock, behind, s_server.stdin, b"k\n")
     finally:
         s_server.kill()
@@ -428,7 +428,7 @@ def shuttle(client, server, keys, key):
     with selectors.DefaultSelector() as ready:
         ready.register(client, selectors.EVENT_READ, server)
         ready.register(server, selectors.EVENT_READ, client)
-        while time.monotonic() - began < 30 * SLOW:
+        while time.monotonic() - began < 30 * PACE:
             for event, _ in ready.select(0.01):
                 some = event.fileobj.recv(1 << 16)
                 if not some:

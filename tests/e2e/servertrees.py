@@ -3,15 +3,13 @@
 
 Not a test itself; hostile_server.py is.
 """
-import time
-
 import spec
-from harness import CHECKPOINT, MIB, SLOW
-from hostile import EVIL
+from harness import CHECKPOINT, MIB
+from hostile import EVIL, PACE
 from peers import WHEN
-from serveracts import (BIG, BREACH, F, FAILURES, FLUSH, G, GET, GOT_F, H, LIMIT, LOST, OLD, PUT, PUT_BIG, PUT_MANY,
+from serveracts import (BIG, BREACH, F, FAILURES, FLUSH, G, GET, GOT_F, H, LOST, OLD, PUT, PUT_BIG, PUT_MANY,
                         PUT_TREE, REFUSED, STDIN, TABLE, TREE, TREE_P, WRONG, Act, Hang, act, cut, drip, entry, error,
-                        listed, message, pour, sends, ticks, whole)
+                        listed, message, pour, sends, ticks, until_gone, whole)
 
 # -- What is asked about one name -------------------------------------------------
 
@@ -276,31 +274,30 @@ def done_and_gone(_, c, request):
     cut(c)
 
 
-@act("NOTEs for ever in place of an answer to FLUSH", on="FLUSH", args=PUT_TREE, status=LOST)
+@act("NOTEs for ever in place of an answer to FLUSH", on="FLUSH", args=("--retries=0", *PUT_TREE), status={0, 3},
+     proof=stored(b"to/tree/1"))
 def slow_flush(_, c, request):
     del request
     pour(c, (message("NOTE", 0, done=n) for n in ticks()))
 
 
 @act("a server that takes nothing in", on="ASK", args=PUT_BIG, status=LOST)
-def deaf(_, c, request):
+def deaf(s, c, request):
     c.send_raw(offer(request.id, 0))
-    time.sleep(LIMIT)
+    until_gone(s, c)
 
 
 @act("a server that takes in a little now and then", on="ASK", args=PUT_BIG, status=LOST)
-def hard_of_hearing(_, c, request):
+def hard_of_hearing(s, c, request):
     c.send_raw(offer(request.id, 0))
-    finish = time.monotonic() + LIMIT * 2
-    while time.monotonic() < finish and c.sock.recv(100):
-        time.sleep(0.3 * SLOW)
+    until_gone(s, c, 0.3 * PACE, lambda: c.sock.recv(100))
 
 
 @act("an error while the file is on its way, and nothing taken in after it", on="PUT", args=PUT_BIG)
-def refuse_midway(_, c, request):
+def refuse_midway(s, c, request):
     c.receive()
     c.send_raw(error(request.id, "NO_SPACE", EVIL))
-    time.sleep(LIMIT)
+    until_gone(s, c)
 
 
 @act("DONE while the file is on its way, with a digest of zeros", on="PUT", args=PUT_BIG)
@@ -336,7 +333,7 @@ asks("a proof twice", lambda i: offer(i, 1, CHECKPOINT) + proof(i, PROVED) * 2)
 asks("DONE for an answer to ASK", lambda i: done(i, BIG))
 asks("OK for an answer to ASK", lambda i: message("OK", i, durability=1))
 asks("NOTEs for ever, and no proof", lambda i: offer(i, 1, CHECKPOINT) + b"".join(
-    message("NOTE", 0, done=n) for n in range(100000)), status=LOST)
+    message("NOTE", 0, done=n) for n in range(100000)), status=REFUSED)
 asks("'it exists', where nobody asked for that", lambda i: error(i, "EXISTS"), status=FAILURES)
 asks("silence where a name is not to be replaced", lambda i: b"", args=("-N", *PUT), status=LOST)
 asks("a partial where only its time was asked for", lambda i: offer(i, 1, 1), args=("-u", *PUT))

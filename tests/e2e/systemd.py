@@ -20,8 +20,9 @@ import tap  # noqa: E402 (needs the line above)
 
 SCRATCH = os.environ.get("TMPDIR", "/tmp")
 SOCKCP = os.environ.get("SOCKD_BINDIR", "") + "/sockcp"
+SOCKD = os.environ.get("SOCKD_SBINDIR", "") + "/sockd"
 FILES = "/var/lib/sockd/files"
-DROP_IN = '[Service]\nEnvironment=SOCKD_OPTIONS="--plaintext --anonymous=write"\n'
+DROP_IN = '[Service]\nEnvironment=SOCKD_OPTIONS="--anonymous=write"\n'
 BOOT_SEC = 60
 
 # In a mount namespace of its own, which takes all its mounts with it.
@@ -175,10 +176,41 @@ def check_start(m):
 
 def check_default_rights(m):
     m.write(FILES + "/given", "from the administrator\n")
+    refused = m.run(SOCKCP, "--accept-new", "get", "localhost:given", "/root/")
+    did(refused, "a stranger may not even read", status=4)
+    tap.ok("sockd authorize" in refused.stderr, "and is told what to ask for", refused.stderr)
+    did(m.run(SOCKCP, "--plaintext", "get", "localhost:given", "/root/"), "nor without TLS", status=4)
+    owner = m.run("stat", "-Lc", "%u %a", "/var/lib/sockd/identity.pem").stdout.split()
+    tap.ok(owner and owner[0] != "0" and owner[1] == "600", "the key is the service's own", owner)
+
+
+def check_invitation(m):
+    """What the administrator does as root counts for the service at once."""
+    code = m.run(SOCKD, "--state-dir=/var/lib/sockd", "invite", "alice", "--rights=read,list")
+    did(code, "root invites somebody")
+    did(m.run(SOCKCP, "join", "localhost", code.stdout.strip()), "who joins")
+    did(m.run(SOCKCP, "get", "localhost:given", "/root/"), "and may read")
+    did(m.run("cmp", FILES + "/given", "/root/given"), "what stands there")
     m.write("/root/new", "from a user\n")
-    did(m.run(SOCKCP, "--plaintext", "get", "localhost:given", "/root/"), "anyone may read")
-    did(m.run("cmp", FILES + "/given", "/root/given"), "and gets what stands there")
-    did(m.run(SOCKCP, "--plaintext", "put", "/root/new", "localhost:"), "no one may write", status=4)
+    did(m.run(SOCKCP, "put", "/root/new", "localhost:"), "but not write", status=4)
+    did(m.run(SOCKD, "--state-dir=/var/lib/sockd", "revoke", "alice"), "root revokes it")
+    did(m.run(SOCKCP, "get", "localhost:given", "/root/"), "and it may no more", status=4)
+
+
+def check_reload(m):
+    m.write("/etc/sockd.conf", "anonymous = read\n")
+    m.write("/etc/systemd/system/sockd.service.d/conf.conf",
+            '[Service]\nEnvironment=SOCKD_OPTIONS="--config=/etc/sockd.conf"\n')
+    m.run("systemctl", "daemon-reload")
+    did(m.run("systemctl", "restart", "sockd.service"), "a configuration file is taken")
+    did(m.run(SOCKCP, "get", "localhost:given", "/root/"), "it lets strangers read")
+    m.write("/etc/sockd.conf", "anonymous = nobody\n")
+    m.run("systemctl", "reload", "sockd.service")
+    did(m.run(SOCKCP, "get", "localhost:given", "/root/"), "a bad one changes nothing")
+    m.write("/etc/sockd.conf", "anonymous = none\n")
+    did(m.run("systemctl", "reload", "sockd.service"), "a good one is taken in")
+    did(m.run(SOCKCP, "get", "localhost:given", "/root/"), "and counts", status=4)
+    m.run("rm", "/etc/systemd/system/sockd.service.d/conf.conf")
 
 
 def check_transfer(m):
@@ -187,8 +219,8 @@ def check_transfer(m):
     did(m.run("systemctl", "restart", "sockd.service"), "it restarts")
     did(m.run("sh", "-c", "mkdir -p /root/tree/a/b && head -c 20000000 /dev/urandom >/root/tree/big &&"
               " echo small >/root/tree/a/b/small"), "a tree is made")
-    did(m.run(SOCKCP, "--plaintext", "-rp", "put", "/root/tree", "localhost:"), "the tree is put")
-    did(m.run(SOCKCP, "--plaintext", "-rp", "get", "localhost:tree", "/root/back/"), "and got back")
+    did(m.run(SOCKCP, "-rp", "put", "/root/tree", "localhost:"), "the tree is put")
+    did(m.run(SOCKCP, "-rp", "get", "localhost:tree", "/root/back/"), "and got back")
     did(m.run("diff", "-r", "/root/tree", "/root/back/tree"), "and is equal")
     tap.ok(m.run("stat", "-c", "%a", "/var/lib/private/sockd").stdout.strip() == "700",
            "its state is its own")
@@ -199,7 +231,7 @@ def check_crash(m):
     m.run("systemctl", "kill", "-s", "KILL", "sockd.service")
     back = m.wait(lambda: m.show("MainPID") not in ("0", before) and m.show("ActiveState") == "active")
     tap.ok(back and m.show("NRestarts") == "1", "after a crash it is started again", m.show("NRestarts"))
-    did(m.run(SOCKCP, "--plaintext", "get", "localhost:tree/a/b/small", "/root/again"),
+    did(m.run(SOCKCP, "get", "localhost:tree/a/b/small", "/root/again"),
         "and serves the same files")
 
 
@@ -237,7 +269,8 @@ def main():
         machine = Machine(group)
         try:
             if tap.ok(machine.wait(machine.is_up), "a systemd boots", machine.console_text()):
-                for check in (check_start, check_default_rights, check_transfer, check_crash, check_stop):
+                for check in (check_start, check_default_rights, check_invitation, check_reload,
+                              check_transfer, check_crash, check_stop):
                     check(machine)
             if tap.failed:
                 print(machine.run("journalctl", "-o", "short", "-u", "sockd.service").stdout,

@@ -321,6 +321,34 @@ static void use_full_device(void)
 	cr_assert_geq(file, 0);
 }
 
+/* As far as 2000 bytes. */
+static int admit_some(void *ctx, uint64_t end)
+{
+	cr_assert_eq(ctx, &said);
+	return end <= 2000 ? 0 : -ERR_NO_SPACE;
+}
+
+Test(receiver, what_is_not_admitted_is_not_written)
+{
+	struct receiver r = {.channel = c,
+		.digest = ours,
+		.fd = file,
+		.admit = admit_some,
+		.failed = count_failure,
+		.ctx = &said};
+	struct received got;
+	struct stat st;
+
+	say(some);
+	cr_assert_eq(receiver_receive(&r, &(struct msg_file){.size = UNKNOWN}, &got),
+		-ERR_NO_SPACE);
+	cr_assert_eq(failures, 1);
+	cr_assert_eq(failure, -ERR_NO_SPACE);
+	cr_assert_eq(fstat(file, &st), 0);
+	cr_assert_eq(st.st_size, 2000, "%jd", (intmax_t)st.st_size);
+	assert_at_next_request();
+}
+
 Test(receiver, a_full_disk_is_told_once_and_the_rest_drained)
 {
 	struct received got;

@@ -479,11 +479,13 @@ static void assert_whole(const char *name)
 	free(bytes);
 }
 
-/* Writes F for ever, in turns long and short; ends the process where that fails. */
+/* Writes F for ever, in turns long and short; ends the process where that fails, and
+ * with the test. */
 static void write_on(char letter)
 {
 	static char bytes[30000];
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	memset(bytes, letter, sizeof(bytes));
 	for (size_t i = 0;; i++)
 		if (store_write(top.fd, "f", bytes, i % 2 ? 10000 : sizeof(bytes)) < 0)

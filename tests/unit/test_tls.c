@@ -108,6 +108,7 @@ static int move(struct end *from, struct end *to, size_t len, size_t step)
 			sent < len ? tls_write(from->tls, out + sent, want, &events) : 0;
 		cr_assert(n >= 0 || n == -ERR_AGAIN, "write: %zd", n);
 		sent += n > 0 ? (size_t)n : 0;
+		(void)!tls_flush(from->tls, &events);
 		while ((n = tls_read(to->tls, in + got, len - got, &events)) > 0) {
 			got += (size_t)n;
 			if (got == len)
