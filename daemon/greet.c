@@ -37,6 +37,13 @@ static int greet_tls(struct conn *c)
 	return 0;
 }
 
+/* Nothing was said yet, so the ERROR that follows is in plaintext. */
+static int greet_refuse(struct conn *c, int err)
+{
+	int sent = channel_send_preface(c->channel);
+	return sent < 0 ? sent : err;
+}
+
 /* Whoever it was that knocked is told what this is, before anything else. */
 static int greet_preface(struct conn *c)
 {
@@ -58,10 +65,8 @@ static int greet_plain(struct conn *c)
 static int greet_line(struct conn *c)
 {
 	int err = channel_wait(c->channel, -1, c->env->drain_fd);
-	if (err < 0) { /* silence: it is told so in plaintext */
-		int sent = channel_send_preface(c->channel);
-		return sent < 0 ? sent : err;
-	}
+	if (err < 0)
+		return greet_refuse(c, err);
 	err = channel_peek(c->channel);
 	if (err < 0)
 		return err;
@@ -205,8 +210,7 @@ int conn_greet(struct conn *c)
 	channel_set_deadline(
 		c->channel, clock_now_ms() + c->env->config->handshake_timeout_ms);
 	int err = confine_stranger(c);
-	if (err == 0)
-		err = greet_line(c);
+	err = err < 0 ? greet_refuse(c, err) : greet_line(c);
 	if (err == 0)
 		err = send_hello(c);
 	if (err == 0)

@@ -42,6 +42,7 @@ fi
 make -s -C "$3" install DESTDIR="$1/root" >&2
 systemd-id128 new >"$1/root/etc/machine-id" # a journal of its own
 exec systemd-nspawn -D "$1/root" --machine="sockd-test-$$" --boot --register=no --keep-unit \
+	--system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
 	--private-network --console=pipe systemd.unit=basic.target
 """
 
