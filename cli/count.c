@@ -22,6 +22,8 @@ struct count {
 	int stop_fd; /* owned: an eventfd, readable once we are to stop */
 	atomic_bool stop;
 	/* the thread's own */
+	struct options opts; /* of PEER */
+	struct peer peer;    /* for remote trees: connected beside the job's */
 	uint64_t files, bytes;
 	unsigned untold;
 };
@@ -123,16 +125,9 @@ static int count_remote(struct count *c, struct peer *peer, const char *source)
 static bool count_all_remote(struct count *c)
 {
 	const struct job *job = c->job;
-	struct options opts = *job->opts;
-	struct peer peer;
-	opts.retries = 0;
-	opts.limit = 0;
-	int err = peer_init_like(&peer, job->peer, &opts, c->stop_fd);
-	if (err == 0)
-		err = peer_connect(&peer);
+	int err = peer_connect(&c->peer);
 	for (size_t i = 0; err == 0 && i < job->req->count; i++)
-		err = count_remote(c, &peer, job->req->sources[i]);
-	peer_fini(&peer);
+		err = count_remote(c, &c->peer, job->req->sources[i]);
 	return err == 0;
 }
 
@@ -162,8 +157,15 @@ struct count *count_start(const struct job *job)
 		return NULL;
 	c->job = job;
 	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (c->stop_fd >= 0 && pthread_create(&c->thread, NULL, count_run, c) == 0)
+	c->opts = *job->opts;
+	c->opts.retries = 0;
+	c->opts.limit = 0;
+	/* Here, where the model is ours. */
+	int err = peer_init_like(&c->peer, job->peer, &c->opts, c->stop_fd);
+	if (err == 0 && c->stop_fd >= 0 &&
+		pthread_create(&c->thread, NULL, count_run, c) == 0)
 		return c;
+	peer_fini(&c->peer);
 	fd_close(c->stop_fd);
 	free(c);
 	return NULL;
@@ -176,6 +178,7 @@ void count_stop(struct count *c)
 	atomic_store(&c->stop, true);
 	eventfd_write(c->stop_fd, 1);
 	pthread_join(c->thread, NULL);
+	peer_fini(&c->peer);
 	fd_close(c->stop_fd);
 	free(c);
 }

@@ -2,6 +2,7 @@
 #include "cli/peer.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,25 +97,45 @@ static int open_socket(const struct peer *p)
 
 /* -- TLS --------------------------------------------------------------------- */
 
-static int fail_identity(struct peer *p, const char *path, int err)
+static int fail_identity(struct peer *p, const char *path, int err, const char *detail)
 {
-	report_failure(p->report, path, SIDE_LOCAL, err,
-		err == -ERR_ACCESS ? "others can read it: chmod 600" : NULL);
+	report_failure(p->report, path, SIDE_LOCAL, err, detail);
 	return -ERR_UNTRUSTED;
+}
+
+static int open_directory(struct peer *p)
+{
+	if (p->dirfd >= 0)
+		return 0;
+	int fd = trust_directory();
+	if (fd < 0)
+		return fail_identity(p, trust_directory_name(), fd,
+			fd == -ERR_ACCESS
+				? "it has to be yours, and nobody else may write to it"
+			: fd == -ERR_NOT_FOUND ? "there is no home directory: set HOME "
+						 "or XDG_CONFIG_HOME"
+					       : NULL);
+	p->dirfd = fd;
+	return 0;
 }
 
 /* Our own identity, made when there is none yet. */
 static int load_identity(struct peer *p, struct identity **out)
 {
+	char ours[PATH_MAX];
 	const char *file = p->opts->identity;
-	int err = p->dirfd >= 0 ? 0 : trust_directory();
+	int err = open_directory(p);
 	if (err < 0)
-		return fail_identity(p, trust_directory_name(), err);
-	if (p->dirfd < 0)
-		p->dirfd = err;
+		return err;
 	err = file ? identity_load(AT_FDCWD, file, out)
-		   : identity_ensure(p->dirfd, "identity.pem", "sockcp", out);
-	return err < 0 ? fail_identity(p, file ? file : "identity.pem", err) : 0;
+		   : identity_ensure(p->dirfd, TRUST_IDENTITY, "sockcp", out);
+	if (err == 0)
+		return 0;
+	snprintf(ours, sizeof(ours), "%s/%s", trust_directory_name(), TRUST_IDENTITY);
+	return fail_identity(p, file ? file : ours, err,
+		err == -ERR_ACCESS
+			? "it has to be yours, and nobody else may read it: chmod 600"
+			: NULL);
 }
 
 static int make_context(struct peer *p)
@@ -125,7 +146,7 @@ static int make_context(struct peer *p)
 		return err;
 	err = tls_context_new(&p->tls, ROLE_CLIENT, id, p->opts->ca);
 	identity_free(id);
-	return err < 0 && p->opts->ca ? fail_identity(p, p->opts->ca, err) : err;
+	return err < 0 && p->opts->ca ? fail_identity(p, p->opts->ca, err, NULL) : err;
 }
 
 /* Whether it is the server that is meant; nothing was said to it yet. */
@@ -139,6 +160,8 @@ static int check_server(struct peer *p)
 	}
 	if (p->trusted && memcmp(p->server, fp, FINGERPRINT_LEN) == 0)
 		return 0;
+	if (p->dirfd < 0) /* beside another that was trusted: not the one */
+		return -ERR_UNTRUSTED;
 	int err = trust_check(
 		p->opts, p->report, p->dirfd, p->host, fp, tls_distrust(tls), p->stop_fd);
 	if (err < 0)
@@ -231,6 +254,9 @@ static int connect_once(struct peer *p)
 	channel_set_deadline(p->channel, -1);
 	if (err < 0)
 		drop_channel(p);
+	if (err == -ERR_BUSY && !*p->fault)
+		snprintf(p->fault, sizeof(p->fault),
+			"or it holds this address off for a while, after failures");
 	return err;
 }
 

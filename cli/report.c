@@ -336,7 +336,7 @@ static void failure_print(
 		fprintf(r->human, "%s: ", escape(r, path));
 	fputs(v->why, r->human);
 	if (detail)
-		fprintf(r->human, " (%s)", escape(r, detail));
+		fprintf(r->human, v->advice ? " (%s)" : ": %s", escape(r, detail));
 	if (v->advice)
 		fprintf(r->human, "; %s", v->advice);
 	fputc('\n', r->human);
@@ -364,6 +364,10 @@ static void failure_tell(
 	/* A peer that had nothing to add sends the text of the code. */
 	if (detail && (*detail == '\0' || strcmp(detail, err_text(code)) == 0))
 		detail = NULL;
+	/* What the server says of its own rules, it says better. */
+	bool is_rule = code == -ERR_DENIED || code == -ERR_REFUSED || code == -ERR_QUOTA;
+	if (detail && is_rule && side != SIDE_LOCAL)
+		v.advice = NULL;
 	failure_count(r, path, side, v.status);
 	failure_print(r, path, &v, detail);
 	if (r->events)

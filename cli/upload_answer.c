@@ -32,8 +32,11 @@ static int take_error(
 			"%s: %s; sending again from the last good byte",
 			upload_name(s, name, sizeof(name)), err_text(e.code));
 	} else {
-		upload_fail(u, s, SIDE_SERVER, -(int)e.code,
-			strcmp(text, err_text(e.code)) == 0 ? NULL : text);
+		bool plain = strcmp(text, err_text(e.code)) == 0;
+		const char *attr = s->kind == UPLOAD_ATTR
+					   ? "its mode and time may not be set"
+					   : NULL;
+		upload_fail(u, s, SIDE_SERVER, -(int)e.code, plain ? attr : text);
 	}
 	return 0;
 }

@@ -235,6 +235,8 @@ static int usage_walk(struct account *a)
 	u->walking = false;
 	u->walked_ms = clock_now_ms();
 	u->took_ms = u->walked_ms - start_ms;
+	if (err < 0)
+		u->replaced = true;
 	if (err == 0) {
 		u->used.files = found.names + u->arrived.files;
 		u->used.bytes = found.bytes + u->arrived.bytes;
@@ -310,7 +312,7 @@ static int usage_find_room(struct account *a, uint64_t files, uint64_t bytes)
 	int err = 0;
 
 	if (!usage_has_quota(u))
-		return usage_fits(u, files, bytes) ? 0 : -ERR_NO_SPACE;
+		return usage_fits(u, files, bytes) ? 0 : -ERR_QUOTA;
 	while (err == 0) {
 		int64_t rescan_ms = 0;
 		if (u->known && usage_fits(u, files, bytes))
@@ -320,7 +322,7 @@ static int usage_find_room(struct account *a, uint64_t files, uint64_t bytes)
 		if (u->walking) {
 			err = usage_wait(a, -1);
 		} else if (rescan_ms < 0) {
-			err = -ERR_NO_SPACE;
+			err = -ERR_QUOTA;
 		} else if (rescan_ms > 0) {
 			err = usage_wait(a, rescan_ms);
 		} else {
@@ -390,12 +392,10 @@ void account_release(struct account *a, uint64_t files, uint64_t bytes)
 	pthread_mutex_unlock(&a->usage->lock);
 }
 
-/* A walk under way may have seen it or not: it stays counted then, until the next. */
-void account_forget(struct account *a, uint64_t bytes)
+/* A walk may have seen it before or after: so it stays counted until the next one. */
+void account_forget(struct account *a)
 {
-	struct usage *u = a->usage;
-
-	pthread_mutex_lock(&u->lock);
-	u->used.bytes -= bytes < u->used.bytes ? bytes : u->used.bytes;
-	pthread_mutex_unlock(&u->lock);
+	pthread_mutex_lock(&a->usage->lock);
+	a->usage->replaced = true;
+	pthread_mutex_unlock(&a->usage->lock);
 }

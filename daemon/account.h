@@ -61,7 +61,7 @@ struct account_room {
 };
 
 /*
- * Room for FILES more names and BYTES more bytes.  -ERR_NO_SPACE when a quota does not
+ * Room for FILES more names and BYTES more bytes.  -ERR_QUOTA when a quota does not
  * have it, with what there is in *LEFT_OUT; or another error, of the walk.
  */
 int account_reserve(struct account *a, uint64_t files, uint64_t bytes,
@@ -70,7 +70,7 @@ int account_reserve(struct account *a, uint64_t files, uint64_t bytes,
  * others); or never will be. */
 void account_settle(struct account *a, uint64_t files, uint64_t bytes);
 void account_release(struct account *a, uint64_t files, uint64_t bytes);
-/* So much of what was settled is there no more. */
-void account_forget(struct account *a, uint64_t bytes);
+/* Some of what was settled is there no more: a walk is worth while. */
+void account_forget(struct account *a);
 
 #endif

@@ -113,6 +113,24 @@ int client_new(struct client **out, const char *name, const char **why_out)
 	return 0;
 }
 
+int client_copy(struct client **out, const struct client *c)
+{
+	struct client *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return -ERR_RESOURCE;
+	*copy = *c;
+	copy->refs = 1;
+	copy->has_fingerprint = false;
+	copy->path = strdup(c->path);
+	if (!copy->path) {
+		free(copy);
+		return -ERR_RESOURCE;
+	}
+	*out = copy;
+	return 0;
+}
+
 struct client *client_get(struct client *c)
 {
 	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
@@ -146,6 +164,9 @@ static int set_path(struct client *c, const char *value)
 {
 	bool is_root = strcmp(value, ".") == 0 || strcmp(value, "/") == 0;
 	char *path;
+
+	if (!*value)
+		return -ERR_USAGE;
 
 	if (is_root)
 		value = "";

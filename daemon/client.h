@@ -32,6 +32,8 @@ struct client {
 /* A client without any right.  NAME: 1 … CLIENT_NAME_MAX of [A-Za-z0-9._@-], not
  * beginning with '-' or '.'; else *WHY_OUT says so.  0, -ERR_USAGE, -ERR_RESOURCE. */
 int client_new(struct client **out, const char *name, const char **why_out) MUST_CHECK;
+/* Another with the same fields, without the fingerprint.  0 or -ERR_RESOURCE. */
+int client_copy(struct client **out, const struct client *c) MUST_CHECK;
 struct client *client_get(struct client *c);
 void client_put(struct client *c); /* NULL is fine */
 

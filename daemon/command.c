@@ -61,7 +61,11 @@ static int file_write(struct work *w)
 
 static int lock_failed(int err)
 {
-	log_line(LOG_LEVEL_ERR, "cannot lock the state directory: %s", err_text(err));
+	log_line(LOG_LEVEL_ERR, "cannot lock the state directory: %s",
+		err == -ERR_BUSY
+			? "another sockd holds its file \"lock\"; look for one that "
+			  "hangs, and try again"
+			: err_text(err));
 	return STATUS_LOCAL;
 }
 
@@ -123,7 +127,9 @@ static int identity_get(struct work *w, uint8_t fp_out[FINGERPRINT_LEN])
 	identity_free(id);
 	if (is_new)
 		log_line(LOG_LEVEL_NOTICE,
-			"made a new identity for the server with --state-dir=%s",
+			"made a new identity for the server with --state-dir=%s; a "
+			"daemon that runs already has another: give its --state-dir or "
+			"--config",
 			c->state_dir);
 	return STATUS_OK;
 }
@@ -284,8 +290,26 @@ static void authorize_tell(const struct clients_entry *before, const char *name)
 		log_line(
 			LOG_LEVEL_NOTICE, "the invitation for %s no longer counts", name);
 	else
-		log_line(LOG_LEVEL_NOTICE, "replaced %s, who was %s", name,
+		log_line(LOG_LEVEL_NOTICE,
+			"replaced %s, who was %s; what was not said anew stays", name,
 			fingerprint_format(fp, before->client->fingerprint));
+}
+
+/* What GRANTED says, on top of what OLD could do: a client does not get more rights than
+ * it had because nobody spoke of them. */
+static int grant_over(
+	const struct config *c, const struct client *old, struct client **out)
+{
+	const char *why;
+	int err = client_copy(out, old);
+
+	if (err < 0)
+		return err;
+	for (size_t i = 0; err == 0 && i < c->given_count; i++)
+		err = client_set(*out, c->given_keys[i], c->given_values[i], &why);
+	memcpy((*out)->fingerprint, c->granted->fingerprint, FINGERPRINT_LEN);
+	(*out)->has_fingerprint = true;
+	return err;
 }
 
 static int authorize_run(struct work *w)
@@ -303,18 +327,30 @@ static int authorize_run(struct work *w)
 	if (owner) {
 		log_line(LOG_LEVEL_ERR,
 			"this fingerprint is that of the client %s: sockd revoke %s "
-			"comes first",
-			owner->name, owner->name);
+			"comes first%s",
+			owner->name, owner->name,
+			command_configured(w->config, owner->name)
+				? ", or rather a change of its section in --config"
+				: "");
 		return STATUS_NAME;
 	}
 	const struct clients_entry *old = clients_file_find(&w->file, entry.client->name);
 	struct clients_entry before = old ? *old : (struct clients_entry){0};
+	struct client *merged = NULL;
+	int status = STATUS_OK;
 	if (old)
 		client_get(before.client);
-	int status = entry_write(w, &entry);
+	if (old && !old->is_invite) {
+		if (grant_over(w->config, old->client, &merged) < 0)
+			status = STATUS_LOCAL;
+		entry.client = merged;
+	}
+	if (status == STATUS_OK)
+		status = entry_write(w, &entry);
 	if (status == STATUS_OK && before.client)
 		authorize_tell(&before, entry.client->name);
 	client_put(before.client);
+	client_put(merged);
 	return status;
 }
 

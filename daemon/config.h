@@ -19,6 +19,7 @@
 
 #define CONFIG_LISTEN_MAX  16
 #define CONFIG_CLIENTS_MAX 10000
+#define CONFIG_GIVEN_MAX   16
 
 enum config_command {
 	COMMAND_SERVE,
@@ -41,7 +42,11 @@ struct config {
 	const char *fingerprint; /* of AUTHORIZE, as it was given */
 	struct client *granted;  /* owned reference: of INVITE and AUTHORIZE,
 				  * what --rights, --path and so on say */
-	int64_t expires_sec;     /* of INVITE: from now; default a day */
+	const char
+		*given_keys[CONFIG_GIVEN_MAX]; /* of these, what the command line says, */
+	const char *given_values[CONFIG_GIVEN_MAX]; /* in order */
+	size_t given_count;
+	int64_t expires_sec; /* of INVITE: from now; default a day */
 
 	const char *root;
 	const char *file; /* --config, or NULL */

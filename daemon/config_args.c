@@ -201,8 +201,12 @@ static int use_set(const struct option_use *use, struct config *c, struct ini_er
 		return option_set(use->row, c, use->value, why);
 	err = client_set(c->granted, use->row->name, use->value, &said);
 	if (err < 0)
-		ini_complain(why, "%s", said ? said : err_text(err));
-	return err;
+		return ini_complain(why, "%s", said ? said : err_text(err));
+	if (c->given_count < CONFIG_GIVEN_MAX) { /* each may come once */
+		c->given_keys[c->given_count] = use->row->name;
+		c->given_values[c->given_count++] = use->value;
+	}
+	return 0;
 }
 
 int args_apply(const struct args *a, struct config *c,

@@ -55,6 +55,8 @@ void conn_log(const struct conn *c, const struct conn_event *e)
 	char path[1024], hex[2 * DIGEST_LEN + 1] = "-", took[TEXT_DURATION_MAX];
 	const char *name = e->path ? e->path : "";
 	text_quote(path, sizeof(path), name, strlen(name));
+	if (!e->path)
+		strcpy(path, "-");
 	if (e->digest)
 		text_hex(hex, e->digest, DIGEST_LEN);
 	text_format_duration(took, (uint64_t)(clock_now_ms() - e->started_ms));
@@ -155,8 +157,14 @@ void conn_note_made(struct conn *c, struct dir *d)
 	d->made = 0;
 }
 
+/* What a client had sent before it was revoked is not done after it. */
 int conn_commit(struct conn *c)
 {
+	if (c->batch && server_conn_is_revoked(c->env->slot)) {
+		batch_free(c->batch);
+		c->batch = NULL;
+		return -ERR_CLOSED;
+	}
 	return c->batch ? batch_commit(c->batch) : 0;
 }
 
@@ -166,6 +174,10 @@ int conn_refuse(struct conn *c, uint32_t id, int err, const char *text)
 {
 	int failed = conn_commit(c);
 	int shown = conn_veil(c, err);
+	/* How many names are missing tells which are there. */
+	bool sees = !c->client || (c->client->rights & RIGHTS_SEE);
+	if (err == -ERR_QUOTA && !sees)
+		text = NULL;
 	if (failed == 0)
 		failed = channel_send_error(
 			c->channel, id, shown, shown == err ? text : NULL);
@@ -239,6 +251,10 @@ static bool conn_is_stranger(const struct conn *c, const struct channel_msg *m)
 /* There is nothing to go on with. */
 static int conn_turn_away(struct conn *c)
 {
+	if (c->known) {
+		c->why = "this client has no rights on the server at present";
+		return -ERR_DENIED;
+	}
 	conn_strike(c);
 	snprintf(c->refusal, sizeof(c->refusal),
 		c->has_fingerprint
@@ -346,10 +362,12 @@ static int conn_next_request(struct conn *c, bool first)
 		err = channel_read(c->channel, &m);
 	if (err < 0 && err != -ERR_DENIED)
 		return err;
+	if (server_conn_is_revoked(c->env->slot))
+		return -ERR_CLOSED;
 	if (first) {
 		channel_set_deadline(c->channel, -1);
 		server_conn_active(c->env->slot);
-		if (c->client->rights != RIGHT_NONE)
+		if (c->known)
 			server_conn_outcome(c->env->slot, CONN_KNOWN);
 	}
 	return conn_dispatch(c, &m, err == -ERR_DENIED);
@@ -381,8 +399,10 @@ static int conn_first(struct conn *c)
 	int err = conn_greet(c);
 	if (err == 0)
 		err = conn_next_request(c, true);
+	/* A stranger who goes once it has cost us a handshake and a greeting. */
+	bool idle = err == -ERR_CLOSED && c->client && c->client->rights == RIGHT_NONE;
 	bool failed = err == -ERR_TIMEOUT || err == -ERR_PROTOCOL ||
-		      err == -ERR_VERSION || err == -ERR_GARBLED;
+		      err == -ERR_VERSION || err == -ERR_GARBLED || idle;
 	if (failed && !c->known)
 		conn_strike(c);
 	return err;

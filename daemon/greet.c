@@ -3,9 +3,11 @@
  * From the first byte to the first request: TLS or not, preface, HELLO, who it is, and
  * what that client's thread is left with.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <config.h>
 
@@ -15,6 +17,7 @@
 #include "daemon/log.h"
 #include "daemon/registry.h"
 #include "os/clock.h"
+#include "os/fd.h"
 #include "os/landlock.h"
 #include "wire/frame.h"
 
@@ -110,23 +113,29 @@ static int read_hello(struct conn *c)
 
 /* -- Who it is ------------------------------------------------------------------ */
 
-/* The slot is told first and the registry asked again: whoever is revoked in between is
+/* Who it is as things stand: a new reference. */
+static struct client *identify(struct conn *c)
+{
+	struct registry *registry = c->env->registry;
+	struct client *client =
+		c->has_fingerprint ? registry_find(registry, c->fingerprint) : NULL;
+	c->known = client != NULL;
+	return client ? client : registry_anonymous(registry);
+}
+
+/* The slot is told first and the registry asked again: whose rights change in between is
  * either found by the main thread, or not found here. */
 static int greet_identify(struct conn *c)
 {
 	const struct conn_env *env = c->env;
-	if (c->has_fingerprint)
-		c->client = registry_find(env->registry, c->fingerprint);
-	c->known = c->client != NULL;
-	if (!c->known)
-		c->client = client_get(env->config->anonymous);
+	c->client = identify(c);
 	server_conn_client(env->slot, c->client);
-	if (c->known) {
-		struct client *again = registry_find(env->registry, c->fingerprint);
-		bool same = again && client_is_equal(again, c->client);
-		client_put(again);
-		if (!same)
-			return -ERR_DENIED;
+	struct client *again = identify(c);
+	bool same = client_is_equal(again, c->client);
+	client_put(again);
+	if (!same) {
+		c->why = "the rights of this client are being changed: come again";
+		return -ERR_BUSY;
 	}
 	if (c->known)
 		snprintf(c->label, sizeof(c->label), "%s %s", env->peer, c->client->name);
@@ -134,19 +143,49 @@ static int greet_identify(struct conn *c)
 	return 0;
 }
 
-/* The client's own root, which is made when it is missing. */
+/* The directory NAME in DIR, made when it is missing.  A link would be whose who may
+ * write to DIR: another client, perhaps. */
+static int enter_directory(int dir, const char *name)
+{
+	int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, name, flags);
+	if (fd < 0 && errno == ENOENT &&
+		(mkdirat(dir, name, 0777) == 0 || errno == EEXIST))
+		fd = openat(dir, name, flags);
+	return fd < 0 ? -err_from_errno(errno) : fd;
+}
+
+static int descend(int root, const char *path)
+{
+	char name[PATH_COMPONENT_MAX + 1];
+	FD_OWNED at = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (at < 0)
+		return -err_from_errno(errno);
+	while (*path) {
+		size_t len = strcspn(path, "/");
+		memcpy(name, path, len);
+		name[len] = '\0';
+		int next = enter_directory(at, name);
+		if (next < 0)
+			return next;
+		fd_close(at);
+		at = next;
+		path += len + (path[len] == '/');
+	}
+	return fd_take(&at);
+}
+
+/* The client's own root. */
 static int open_root(struct conn *c)
 {
 	const char *path = c->client->path;
-	int fd = beneath_open(c->env->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	if (fd == -ERR_NOT_FOUND)
-		fd = beneath_mkdirs(c->env->root_fd, path, NULL);
+	int fd = descend(c->env->root_fd, path);
 	if (fd >= 0) {
 		c->root_fd = fd;
 		return 0;
 	}
-	log_line(LOG_LEVEL_ERR, "%s cannot open the directory of client %s: %s", c->label,
-		c->client->name, err_text(fd));
+	log_line(LOG_LEVEL_ERR, "%s cannot open the directory of client %s, %s: %s",
+		c->label, c->client->name, *path ? path : ".", err_text(fd));
 	c->why = "the server cannot open this client's directory: see its log";
 	return -ERR_DENIED;
 }

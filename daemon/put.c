@@ -216,12 +216,12 @@ static int upload_admit(void *ctx, uint64_t end)
 {
 	struct upload *u = ctx;
 	uint64_t has = u->file.offset + u->room.bytes;
-	int err = -ERR_NO_SPACE;
+	int err = -ERR_QUOTA;
 	if (end <= has)
 		return 0;
 	if (end - has < ROOM_STEP)
 		err = room_take(u->conn, &u->room, 0, ROOM_STEP, u->text);
-	if (err == -ERR_NO_SPACE)
+	if (err == -ERR_QUOTA)
 		err = room_take(u->conn, &u->room, 0, end - has, u->text);
 	return err;
 }
@@ -232,6 +232,13 @@ static void upload_progress(void *ctx, uint64_t bytes)
 	(void)bytes;
 	if (u->claim->held)
 		claim_progress(u->conn->env->claims, u->claim);
+}
+
+/* Why, where a code is not enough; or NULL. */
+static const char *upload_words(const struct upload *u, int err)
+{
+	bool has = (err == -ERR_NO_SPACE || err == -ERR_QUOTA) && *u->text;
+	return has ? u->text : NULL;
 }
 
 /* Answers as soon as it is clear that this file fails, so that the client stops. */
@@ -247,8 +254,7 @@ static int upload_failed(void *ctx, int err)
 			.started_ms = u->started_ms,
 			.result = err,
 		});
-	bool explained = err == -ERR_NO_SPACE && *u->text;
-	int failed = conn_refuse(u->conn, u->id, err, explained ? u->text : NULL);
+	int failed = conn_refuse(u->conn, u->id, err, upload_words(u, err));
 	return failed < 0 ? failed : channel_flush(u->conn->channel);
 }
 
@@ -295,8 +301,8 @@ static void upload_leave(struct upload *u, const struct received *got, int err)
 		    !(err == -ERR_ABORTED && got->aborted == ERR_MISMATCH);
 	uint64_t kept = keep ? got->good : 0;
 	stage_break_off(&u->stage, kept);
-	if (kept < u->file.offset && c->account)
-		account_forget(c->account, u->file.offset - kept);
+	if (u->whole_fd < 0 && kept < u->file.offset && c->account)
+		account_forget(c->account);
 	room_settle(c, &u->room, 0, kept > u->file.offset ? kept - u->file.offset : 0);
 }
 
@@ -317,9 +323,17 @@ static int upload_receive(struct upload *u)
 	};
 	struct received got;
 	int err = receiver_receive(&r, &u->file, &got);
+	if (err == 0 && server_conn_is_revoked(c->env->slot))
+		err = -ERR_CLOSED;
 	if (err == 0)
 		return upload_publish(u, &got);
 	upload_leave(u, &got, err);
+	if (err_is_connection(err) && !u->answered)
+		conn_log(c, &(struct conn_event){.op = "put",
+				    .path = u->path,
+				    .bytes = got.good,
+				    .started_ms = u->started_ms,
+				    .result = err});
 	if (err_is_connection(err) || u->answered)
 		return err_is_connection(err) ? err : 0;
 	return conn_refuse(c, u->id, err, NULL);
@@ -334,7 +348,7 @@ static int upload_refuse(struct upload *u, int err)
 		.path = u->path,
 		.is_file = true,
 		.started_ms = u->started_ms};
-	const char *text = err == -ERR_NO_SPACE && *u->text ? u->text : NULL;
+	const char *text = upload_words(u, err);
 	int failed;
 	if (c->batch && !is_large(&u->file) && !text) {
 		failed = batch_add_result(c->batch, &tag, err);

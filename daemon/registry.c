@@ -20,6 +20,7 @@ struct registry {
 	int watch_fd; /* owned, or -1 */
 	pthread_mutex_t lock;
 	/* guarded by LOCK: */
+	struct client *anonymous;   /* owned reference: whom nobody knows */
 	struct client **configured; /* owned references: of the configuration */
 	size_t configured_count;
 	struct clients_view view;
@@ -193,6 +194,7 @@ void registry_free(struct registry *r)
 {
 	if (!r)
 		return;
+	client_put(r->anonymous);
 	clients_free(r->configured, r->configured_count);
 	clients_free(r->known, r->known_count);
 	clients_view_fini(&r->view);
@@ -226,6 +228,9 @@ int registry_configure(struct registry *r, const struct config *config)
 	if (err < 0) {
 		r->configured = before;
 		r->configured_count = before_count;
+	} else {
+		client_put(r->anonymous);
+		r->anonymous = config->anonymous ? client_get(config->anonymous) : NULL;
 	}
 	pthread_mutex_unlock(&r->lock);
 	if (err < 0)
@@ -256,12 +261,22 @@ struct client *registry_find(struct registry *r, const uint8_t fp[FINGERPRINT_LE
 	return found;
 }
 
+struct client *registry_anonymous(struct registry *r)
+{
+	pthread_mutex_lock(&r->lock);
+	struct client *anonymous = client_get(r->anonymous); /* a daemon has one */
+	pthread_mutex_unlock(&r->lock);
+	return anonymous;
+}
+
 int registry_list(struct registry *r, struct client ***out, size_t *n_out)
 {
 	pthread_mutex_lock(&r->lock);
 	registry_refresh(r);
 	struct client **copy = clients_copy(r->known, r->known_count);
 	size_t count = r->known_count;
+	if (copy && r->anonymous) /* it has room for one more */
+		copy[count++] = client_get(r->anonymous);
 	pthread_mutex_unlock(&r->lock);
 	if (!copy)
 		return -ERR_RESOURCE;

@@ -38,8 +38,11 @@ int registry_configure(struct registry *r, const struct config *config) MUST_CHE
 /* Who has this fingerprint: a new reference, or NULL. */
 struct client *registry_find(struct registry *r, const uint8_t fp[FINGERPRINT_LEN]);
 
-/* The clients there are, as N references that the caller gives back, for the sweep; 0 or
- * -ERR_RESOURCE. */
+/* What whoever nobody knows may do, as the last configuration says: a new reference. */
+struct client *registry_anonymous(struct registry *r);
+
+/* The clients there are, and the anonymous one, as N references that the caller gives
+ * back, for the sweep; 0 or -ERR_RESOURCE. */
 int registry_list(struct registry *r, struct client ***out, size_t *n_out) MUST_CHECK;
 
 /* Changes whenever what registry_find tells may have changed; looks at the file first.

@@ -25,15 +25,12 @@ static void room_explain(const struct room *r, const struct account_room *left,
 	char needs[TEXT_SIZE_MAX], has[TEXT_SIZE_MAX];
 
 	if (bytes > left->bytes)
-		snprintf(text, ROOM_TEXT_MAX,
-			"the quota of this client is used up (needs %s, has %s)",
+		snprintf(text, ROOM_TEXT_MAX, "needs %s, has %s",
 			text_format_size(needs, r->bytes + bytes),
 			text_format_size(has, r->bytes + left->bytes));
 	else
 		snprintf(text, ROOM_TEXT_MAX,
-			"the quota of this client is used up (needs %" PRIu64
-			" more names, has %" PRIu64 ")",
-			files, left->files);
+			"needs %" PRIu64 " more names, has %" PRIu64, files, left->files);
 }
 
 int room_take(struct conn *c, struct room *r, uint64_t files, uint64_t bytes,
@@ -47,12 +44,12 @@ int room_take(struct conn *c, struct room *r, uint64_t files, uint64_t bytes,
 	account_on_beat(c->account, room_beat, c);
 	err = account_reserve(c->account, files, bytes, &left);
 	/* What is published can be seen to replace something. */
-	if (err == -ERR_NO_SPACE && c->batch && !batch_is_empty(c->batch)) {
+	if (err == -ERR_QUOTA && c->batch && !batch_is_empty(c->batch)) {
 		err = conn_commit(c);
 		if (err == 0)
 			err = account_reserve(c->account, files, bytes, &left);
 	}
-	if (err == -ERR_NO_SPACE)
+	if (err == -ERR_QUOTA)
 		room_explain(r, &left, files, bytes, text);
 	if (err < 0)
 		return err;
@@ -96,7 +93,7 @@ int room_cut(struct conn *c, int fd, uint64_t len)
 	if (fstat(fd, &st) < 0 || ftruncate(fd, (off_t)len) < 0)
 		return -err_from_errno(errno);
 	if (c->account && (uint64_t)st.st_size > len)
-		account_forget(c->account, (uint64_t)st.st_size - len);
+		account_forget(c->account);
 	return 0;
 }
 

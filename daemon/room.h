@@ -18,7 +18,7 @@ struct room {
 };
 
 /* More room: what is pending in the batch is committed where that may help.  TEXT says
- * why after -ERR_NO_SPACE, and else is left as it is. */
+ * why after -ERR_QUOTA, and else is left as it is. */
 int room_take(struct conn *c, struct room *r, uint64_t files, uint64_t bytes,
 	char text[ROOM_TEXT_MAX]) MUST_CHECK;
 /* So much of it is there now, or as much as there was; the rest never will be. */

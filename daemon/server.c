@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -44,10 +46,13 @@
 
 #define END_TIMEOUT_MS 5000 /* for threads to end after their sockets were shut down */
 
-/* What a connection may hold at a time (socket, file, directory), and the
- * daemon besides. */
-#define FDS_PER_CONN 3
-#define FDS_OWN      (32 + LISTEN_FD_MAX)
+/* What a connection holds (socket, root), what it holds besides while it is at work (the
+ * directory of stages, a stage, the target's directory, a batch), how many are thought to
+ * be at work at a time, and the daemon's own. */
+#define FDS_PER_CONN  2
+#define FDS_AT_WORK   4
+#define CONNS_AT_WORK 1024u
+#define FDS_OWN       (32 + LISTEN_FD_MAX)
 
 enum phase {
 	/* Until a signal. */
@@ -66,6 +71,7 @@ struct server {
 	struct accounts *accounts; /* owned */
 	struct guard *guard;       /* owned */
 	uint64_t registry_version; /* that connections were last held against */
+	bool revise;               /* that has failed: to be done again */
 	int root_fd;               /* owned */
 	int state_fd;              /* owned */
 	int drain_fd;              /* owned: an eventfd, readable once draining */
@@ -97,6 +103,11 @@ void server_conn_outcome(struct conn_slot *slot, enum outcome_of_conn outcome)
 	slot_set_outcome(slot, outcome);
 }
 
+bool server_conn_is_revoked(const struct conn_slot *slot)
+{
+	return slot_is_revoked(slot);
+}
+
 void server_conn_busy(struct conn_slot *slot, bool busy)
 {
 	slot_set_busy(slot, busy);
@@ -124,11 +135,38 @@ static int directory_open(const char *option, const char *path)
 	return fd;
 }
 
+/* Keys and the list of clients are not to be had by clients. */
+static bool secrets_are_served(const struct config *config, int root_fd, int state_fd)
+{
+	char dir[PATH_MAX];
+	FD_OWNED identity_fd = -1;
+
+	if (config->identity && strlen(config->identity) < sizeof(dir)) {
+		strcpy(dir, config->identity);
+		identity_fd = open(dirname(dir), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (state_is_served(root_fd, state_fd))
+		log_line(LOG_LEVEL_ERR,
+			"--state-dir=%s lies in what is served: clients could read its "
+			"key, or change who may do what; choose another",
+			config->state_dir);
+	else if (identity_fd >= 0 && state_is_served(root_fd, identity_fd))
+		log_line(LOG_LEVEL_ERR,
+			"--identity=%s lies in what is served: clients could read it; "
+			"move it",
+			config->identity);
+	else
+		return false;
+	return true;
+}
+
 static int directories_open(const struct config *config, int *root_out, int *state_out)
 {
 	*root_out = directory_open("root", config->root);
 	*state_out = *root_out < 0 ? -1 : state_open(config);
-	return *state_out < 0 ? -1 : 0;
+	if (*state_out < 0 || secrets_are_served(config, *root_out, *state_out))
+		return -1;
+	return 0;
 }
 
 int server_check(const struct config *config)
@@ -136,15 +174,22 @@ int server_check(const struct config *config)
 	FD_OWNED root_fd = -1;
 	FD_OWNED state_fd = -1;
 
-	if (directories_open(config, &root_fd, &state_fd) < 0)
+	struct registry *registry = NULL;
+
+	if (directories_open(config, &root_fd, &state_fd) < 0 ||
+		state_check(config, state_fd, false) < 0 ||
+		registry_new(&registry, state_fd, config) < 0)
 		return STATUS_CONFIG;
+	registry_free(registry);
 	printf("%s: the configuration is fine\n", config->file ? config->file : "sockd");
 	return EXIT_SUCCESS;
 }
 
 static void descriptors_raise(const struct config *config)
 {
-	rlim_t needed = (rlim_t)config->max_connections * FDS_PER_CONN + FDS_OWN;
+	uint32_t most = config->max_connections;
+	uint32_t at_work = most < CONNS_AT_WORK ? most : CONNS_AT_WORK;
+	rlim_t needed = (rlim_t)most * FDS_PER_CONN + at_work * FDS_AT_WORK + FDS_OWN;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -360,15 +405,24 @@ static bool client_may_go_on(void *ctx, const struct client *client)
 	return same;
 }
 
-/* Ends the connections of those who may no longer do what they could when they came. */
-static void server_revise(struct server *s)
+static void client_was_ended(void *ctx, const struct client *client, unsigned count)
 {
-	unsigned ended = table_revise(&s->table, client_may_go_on, s);
+	(void)ctx;
+	log_line(LOG_LEVEL_NOTICE,
+		"client %s was revoked or changed: ended %u of its connections",
+		client->name, count);
+}
 
-	if (ended > 0)
-		log_line(LOG_LEVEL_NOTICE,
-			"ended %u connections whose clients were revoked or changed",
-			ended);
+/* Ends the connections of those who may no longer do what they could when they came. What
+ * could not be done is tried again at the next turn. */
+static void server_revise(struct server *s, uint64_t version)
+{
+	s->revise = table_revise(&s->table, client_may_go_on, client_was_ended, s) < 0;
+	if (!s->revise)
+		s->registry_version = version;
+	else
+		log_line(LOG_LEVEL_ERR, "cannot look for clients that were revoked: %s",
+			err_text(ERR_RESOURCE));
 }
 
 /* Another process, or one of our threads, has changed the list of clients. */
@@ -376,10 +430,8 @@ static void server_look_at_clients(struct server *s)
 {
 	uint64_t version = registry_version(s->registry);
 
-	if (version == s->registry_version)
-		return;
-	s->registry_version = version;
-	server_revise(s);
+	if (version != s->registry_version)
+		server_revise(s, version);
 }
 
 static void server_take_config(
@@ -390,8 +442,7 @@ static void server_take_config(
 	s->env.config = s->config = config;
 	s->env.tls = s->tls = tls;
 	guard_configure(s->guard, config->max_per_address, config->penalty_max_ms);
-	s->registry_version = registry_version(s->registry);
-	server_revise(s);
+	server_revise(s, registry_version(s->registry));
 }
 
 /* All of it or nothing: whatever is wrong, the daemon goes on as it was. */
@@ -402,6 +453,8 @@ static void server_reload(struct server *s)
 	uint8_t fp[FINGERPRINT_LEN];
 	int err = config_reload(s->config, &config);
 
+	if (err == 0)
+		err = state_check(config, s->state_fd, true);
 	if (err == 0)
 		err = state_tls(config, s->state_fd, &tls, fp);
 	if (err == 0)
@@ -471,7 +524,7 @@ static void server_turn(struct server *s)
 		server_take_signal(s);
 	if (fds[1].revents)
 		table_reap(&s->table);
-	if (fds[2].revents || fds[2].fd < 0)
+	if (fds[2].revents || fds[2].fd < 0 || s->revise)
 		server_look_at_clients(s);
 	for (size_t i = 0; i < s->listeners.count; i++)
 		if (listening[i].revents)

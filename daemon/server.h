@@ -63,6 +63,8 @@ void server_conn_outcome(struct conn_slot *slot, enum outcome_of_conn outcome);
 void server_conn_busy(struct conn_slot *slot, bool busy);
 /* It is known who it is: the connection ends when CLIENT may no longer do the same. */
 void server_conn_client(struct conn_slot *slot, struct client *client);
+/* Whether that has come to pass: nothing it has asked for is done any more. */
+bool server_conn_is_revoked(const struct conn_slot *slot);
 /* FD is about to be closed, so that its number may soon be another's: the main thread
  * does not touch it from here on.  Once in every connection. */
 void server_conn_closing(struct conn_slot *slot);

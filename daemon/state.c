@@ -3,10 +3,12 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "crypto/tls.h"
 #include "daemon/log.h"
+#include "os/fd.h"
 #include "os/store.h"
 
 int state_open(const struct config *config)
@@ -28,18 +30,59 @@ int state_open(const struct config *config)
 	return fd;
 }
 
-int state_identity(const struct config *config, int state_fd, struct identity **out)
+static bool is_same(int a, int b)
+{
+	struct stat x, y;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* Upwards, until the root of the file system is its own parent. */
+bool state_is_served(int root_fd, int dir_fd)
+{
+	FD_OWNED at = openat(dir_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	while (at >= 0 && !is_same(at, root_fd)) {
+		int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		bool top = up < 0 || is_same(up, at);
+		fd_close(at);
+		at = up;
+		if (top)
+			return false;
+	}
+	return at >= 0;
+}
+
+static int identity_fail(const struct config *config, int err)
 {
 	const char *file = config->identity;
-	int err = file ? identity_load(AT_FDCWD, file, out)
-		       : identity_ensure(state_fd, STATE_IDENTITY, "sockd", out);
-	if (err < 0)
-		log_line(LOG_LEVEL_ERR, "cannot use the identity %s%s%s: %s",
-			file ? file : config->state_dir, file ? "" : "/",
-			file ? "" : STATE_IDENTITY,
-			err == -ERR_ACCESS ? "nobody but its owner may read it: chmod 600"
-					   : err_text(err));
+	log_line(LOG_LEVEL_ERR, "cannot use the identity %s%s%s: %s",
+		file ? file : config->state_dir, file ? "" : "/",
+		file ? "" : STATE_IDENTITY,
+		err == -ERR_ACCESS
+			? "it has to be ours, and nobody else may read it: chmod 600"
+			: err_text(err));
 	return err;
+}
+
+int state_identity(const struct config *config, int state_fd, struct identity **out)
+{
+	int err = config->identity
+			  ? identity_load(AT_FDCWD, config->identity, out)
+			  : identity_ensure(state_fd, STATE_IDENTITY, "sockd", out);
+	return err < 0 ? identity_fail(config, err) : 0;
+}
+
+int state_check(const struct config *config, int state_fd, bool must_exist)
+{
+	struct identity *id = NULL;
+	int err = config->identity ? identity_load(AT_FDCWD, config->identity, &id)
+				   : identity_load(state_fd, STATE_IDENTITY, &id);
+	if (err == -ERR_NOT_FOUND && !config->identity && !must_exist)
+		return 0;
+	if (err < 0)
+		return identity_fail(config, err);
+	identity_free(id);
+	return 0;
 }
 
 int state_tls(const struct config *config, int state_fd, struct tls_context **out,

@@ -3,6 +3,8 @@
 #ifndef SOCKD_STATE_H
 #define SOCKD_STATE_H
 
+#include <stdbool.h>
+
 #include "base/compiler.h"
 #include "crypto/identity.h"
 #include "daemon/config.h"
@@ -14,10 +16,18 @@ struct tls_context;
 /* A store's descriptor; or -ERR_… after a line in the log. */
 int state_open(const struct config *config) MUST_CHECK;
 
+/* Whether what lies in DIR_FD could be asked for by a client: DIR_FD is ROOT_FD or below
+ * it. */
+bool state_is_served(int root_fd, int dir_fd);
+
 /* The identity of CONFIG, or the state directory's own, which is made when there is none.
  * 0; or -ERR_… after a line in the log. */
 int state_identity(
 	const struct config *config, int state_fd, struct identity **out) MUST_CHECK;
+
+/* Whether that could be used, if it is there already, or MUST_EXIST; makes nothing.  The
+ * same. */
+int state_check(const struct config *config, int state_fd, bool must_exist) MUST_CHECK;
 
 /* What connections are served with; its fingerprint in FP_OUT. The same. */
 int state_tls(const struct config *config, int state_fd, struct tls_context **out,

@@ -217,20 +217,19 @@ void table_shutdown(struct table *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* Whoever comes in meanwhile asks the registry itself. */
-static size_t clients_collect(struct table *t, struct client ***out)
+/* Whoever comes in meanwhile asks the registry itself.  How many, or -ERR_RESOURCE. */
+static int clients_collect(struct table *t, struct client ***out)
 {
-	struct client **clients = NULL;
+	struct client **clients = calloc(t->count + 1, sizeof(struct client *));
 	struct conn_slot *slot;
-	size_t n = 0;
+	int n = 0;
 
+	if (!clients)
+		return -ERR_RESOURCE;
 	pthread_mutex_lock(&t->lock);
-	if (t->count > 0)
-		clients = calloc(t->count, sizeof(struct client *));
-	if (clients)
-		TAILQ_FOREACH (slot, &t->running, link)
-			if (slot->client)
-				clients[n++] = client_get(slot->client);
+	TAILQ_FOREACH (slot, &t->running, link)
+		if (slot->client)
+			clients[n++] = client_get(slot->client);
 	pthread_mutex_unlock(&t->lock);
 	*out = clients;
 	return n;
@@ -243,28 +242,33 @@ static unsigned client_shutdown(struct table *t, const struct client *client)
 
 	pthread_mutex_lock(&t->lock);
 	TAILQ_FOREACH (slot, &t->running, link) {
-		if (slot->client != client || slot->fd < 0)
+		if (slot->client != client || atomic_load(&slot->revoked))
 			continue;
-		shutdown(slot->fd, SHUT_RDWR);
+		/* What it has sent already can still be read. */
+		atomic_store(&slot->revoked, true);
+		if (slot->fd >= 0)
+			shutdown(slot->fd, SHUT_RDWR);
 		n++;
 	}
 	pthread_mutex_unlock(&t->lock);
 	return n;
 }
 
-unsigned table_revise(struct table *t, table_keep_fn *keep, void *ctx)
+int table_revise(struct table *t, table_keep_fn *keep, table_ended_fn *ended, void *ctx)
 {
 	struct client **clients;
-	size_t count = clients_collect(t, &clients);
-	unsigned n = 0;
+	int count = clients_collect(t, &clients);
 
-	for (size_t i = 0; i < count; i++) {
-		if (!keep(ctx, clients[i]))
-			n += client_shutdown(t, clients[i]);
+	if (count < 0)
+		return count;
+	for (int i = 0; i < count; i++) {
+		unsigned n = keep(ctx, clients[i]) ? 0 : client_shutdown(t, clients[i]);
+		if (n > 0)
+			ended(ctx, clients[i], n);
 		client_put(clients[i]);
 	}
 	free(clients);
-	return n;
+	return 0;
 }
 
 unsigned table_transfers(struct table *t)
@@ -310,6 +314,11 @@ void slot_set_outcome(struct conn_slot *slot, enum outcome_of_conn outcome)
 	pthread_mutex_lock(&slot->table->lock);
 	slot->outcome = outcome;
 	pthread_mutex_unlock(&slot->table->lock);
+}
+
+bool slot_is_revoked(const struct conn_slot *slot)
+{
+	return atomic_load(&slot->revoked);
 }
 
 void slot_release(struct conn_slot *slot)

@@ -10,6 +10,7 @@
 #define SOCKD_TABLE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/queue.h>
 
@@ -33,7 +34,8 @@ struct conn_slot {
 	bool busy;                    /* a transfer runs */
 	struct client *client;        /* owned reference: once it is known who it is */
 	enum outcome_of_conn outcome; /* as far as it has come */
-	int fd; /* borrowed (until slot_release): the socket; or -1 */
+	atomic_bool revoked; /* any thread: what it asks for is not done any more */
+	int fd;              /* borrowed (until slot_release): the socket; or -1 */
 };
 
 TAILQ_HEAD(slot_list, conn_slot);
@@ -72,9 +74,12 @@ void table_shutdown(struct table *t);
 
 /* Whether those who came in as CLIENT may still do what CLIENT may. */
 typedef bool table_keep_fn(void *ctx, const struct client *client);
-/* Shuts down the connections of clients that KEEP does not keep, asked without any lock.
- * How many these were. */
-unsigned table_revise(struct table *t, table_keep_fn *keep, void *ctx);
+/* So many connections of CLIENT were ended. */
+typedef void table_ended_fn(void *ctx, const struct client *client, unsigned count);
+/* Ends the connections of clients that KEEP does not keep; both are called without any
+ * lock.  0; or -ERR_RESOURCE, and all go on. */
+int table_revise(struct table *t, table_keep_fn *keep, table_ended_fn *ended,
+	void *ctx) MUST_CHECK;
 
 unsigned table_transfers(struct table *t);
 
@@ -86,6 +91,7 @@ void slot_set_busy(struct conn_slot *slot, bool busy);
 void slot_set_client(struct conn_slot *slot, struct client *client);
 /* What it came to; the last word counts. */
 void slot_set_outcome(struct conn_slot *slot, enum outcome_of_conn outcome);
+bool slot_is_revoked(const struct conn_slot *slot);
 /* The socket is about to be closed: nobody shuts it down from here on. */
 void slot_release(struct conn_slot *slot);
 

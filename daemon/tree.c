@@ -31,7 +31,7 @@ static int fail(struct conn *c, const struct channel_msg *m, const char *path, i
 {
 	if (err == -ERR_PROTOCOL || channel_error(c->channel))
 		return err;
-	bool explained = err == -ERR_NO_SPACE && text && *text;
+	bool explained = err == -ERR_QUOTA && text && *text;
 	if (explained || any_batch(c) < 0)
 		return conn_refuse(c, m->id, err, explained ? text : NULL);
 	struct batch_tag tag = tag_of(m, path);

@@ -37,6 +37,7 @@ static const struct {
 	{ERR_TAKEN_OVER, "another connection continues this transfer"},
 	{ERR_ABORTED, "the sender gave up"},
 	{ERR_UNSUPPORTED, "not supported"},
+	{ERR_QUOTA, "the quota of this client is used up"},
 	{ERR_CLOSED, "the connection was lost"},
 	{ERR_GARBLED, "the connection garbled the data"},
 	{ERR_INTERRUPTED, "interrupted"},
@@ -47,7 +48,7 @@ static const struct {
 	{ERR_TLS, "no secure connection could be made"},
 	{ERR_UNTRUSTED, "the server is not trusted"},
 	{ERR_REFUSED, "the server refuses to serve this client"},
-	{ERR_BAD_IDENTITY, "not a key with its certificate, in PEM"},
+	{ERR_BAD_IDENTITY, "not a key that is strong enough with its certificate, in PEM"},
 };
 
 /* Several errnos fold into one code: the portable codes say what a caller on
@@ -112,7 +113,7 @@ const char *err_text(int code)
 
 bool err_is_wire(int code)
 {
-	return code > ERR_NONE && code <= ERR_UNSUPPORTED;
+	return code > ERR_NONE && code <= ERR_QUOTA;
 }
 
 bool err_is_connection(int code)

@@ -29,7 +29,7 @@ enum err {
 	ERR_BAD_NAME = 12,    /* a name that is never valid on the wire */
 	ERR_NAME_TOO_LONG = 13,
 	ERR_ESCAPE = 14,      /* a path or link that leaves the served tree */
-	ERR_NO_SPACE = 15,    /* disk, inodes or quota are full */
+	ERR_NO_SPACE = 15,    /* disk or inodes are full */
 	ERR_READ_ONLY = 16,   /* read-only file system */
 	ERR_IO = 17,          /* the file system failed */
 	ERR_ACCESS = 18,      /* the file system's permissions forbid it */
@@ -40,6 +40,7 @@ enum err {
 	ERR_TAKEN_OVER = 23,  /* another connection continues this transfer */
 	ERR_ABORTED = 24,     /* the sender gave up */
 	ERR_UNSUPPORTED = 25, /* known, but not offered by this side */
+	ERR_QUOTA = 26,       /* what this client may store is used up */
 	ERR_LOCAL = 256,
 	ERR_CLOSED = 256,      /* the connection was closed or reset */
 	ERR_GARBLED = 257,     /* a frame failed its checksum */

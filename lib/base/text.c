@@ -10,8 +10,8 @@
 #define ELLIPSIS     "\xe2\x80\xa6"
 #define ELLIPSIS_LEN (sizeof(ELLIPSIS) - 1)
 
-/* The longest that one character becomes: a C1 control, two bytes as \xHH. */
-#define PIECE_MAX 8
+/* The longest that one character becomes: three bytes as \xHH. */
+#define PIECE_MAX 12
 
 static const char hex_digits[] = "0123456789abcdef";
 
@@ -62,6 +62,20 @@ static size_t utf8_len(const uint8_t *p, size_t left)
 	return 0;
 }
 
+/* Characters that turn the direction of what is around them (UAX 9), or end a line or
+ * paragraph: they make a name look like another. */
+static bool is_deceptive(const uint8_t *p, size_t len)
+{
+	if (len == 2)
+		return p[0] == 0xd8 && p[1] == 0x9c; /* U+061C */
+	if (len != 3 || p[0] != 0xe2)
+		return false;
+	return (p[1] == 0x80 &&
+		       (p[2] == 0x8e || p[2] == 0x8f ||            /* U+200E, U+200F */
+			       (p[2] >= 0xa8 && p[2] <= 0xae))) || /* U+2028 - 202E */
+	       (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);     /* U+2066 - 2069 */
+}
+
 static bool is_control(const uint8_t *p, size_t len)
 {
 	return (len == 1 && (*p < 0x20 || *p == 0x7f)) ||
@@ -90,7 +104,7 @@ static size_t escape_next(char piece[PIECE_MAX], size_t *piece_len, const uint8_
 	size_t len = utf8_len(p, left);
 	bool special = *p == '\\' || (quoted && *p == '"');
 
-	if (len > 0 && !special && !is_control(p, len)) {
+	if (len > 0 && !special && !is_control(p, len) && !is_deceptive(p, len)) {
 		memcpy(piece, p, len);
 		*piece_len = len;
 		return len;

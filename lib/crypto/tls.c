@@ -60,6 +60,7 @@ struct tls {
 	uint64_t updates;             /* the same, after it */
 	uint8_t first[TLS_FIRST_LEN]; /* of what the peer has sent */
 	size_t first_len;
+	int failed; /* of the last read, which had something to give all the same; or 0 */
 	bool established;
 	bool ended;
 	const char *why;
@@ -174,8 +175,9 @@ int tls_context_new(struct tls_context **out, enum role role, const struct ident
 	atomic_init(&ctx->refs, 1);
 	ctx->ssl = SSL_CTX_new(
 		role == ROLE_SERVER ? TLS_server_method() : TLS_client_method());
-	if (ctx->ssl && set_policy(ctx->ssl) && set_identity(ctx->ssl, id)) {
-		err = 0;
+	if (ctx->ssl && set_policy(ctx->ssl))
+		err = set_identity(ctx->ssl, id) ? 0 : -ERR_BAD_IDENTITY;
+	if (err == 0) {
 		if (role == ROLE_SERVER)
 			set_server(ctx->ssl);
 		else
@@ -453,6 +455,8 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len, short *events_out)
 {
 	size_t done = 0;
 	int ret = 1;
+	if (t->failed)
+		return t->failed;
 	ERR_clear_error();
 	errno = 0;
 	/* A call returns one record at the most; what else is here already costs no
@@ -465,12 +469,14 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len, short *events_out)
 	t->read += done;
 	if (t->updates > UPDATES_FREE + t->read / UPDATE_PER_BYTES)
 		return tls_blame(t, "too many key updates");
-	/* The error, if it is one, comes again at the next call. */
-	if (done > 0) {
-		ERR_clear_error();
+	if (ret == 1)
 		return (ssize_t)done;
-	}
-	return tls_result(t, ret, events_out);
+	int err = tls_result(t, ret, events_out);
+	if (done == 0 || err == -ERR_AGAIN)
+		return done > 0 ? (ssize_t)done : err;
+	/* What came before it is good; OpenSSL tells the reason only once. */
+	t->failed = err;
+	return (ssize_t)done;
 }
 
 /* Whether the next bytes may go out: under a new key, if this one has seen enough.  The

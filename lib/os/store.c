@@ -10,13 +10,16 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/path.h"
 #include "os/fd.h"
 
-#define LOCK_NAME "lock"
+#define LOCK_WAIT_MS  10000
+#define LOCK_RETRY_MS 10
+#define LOCK_NAME     "lock"
 
 /* A single component, so that no name leaves the directory. */
 static int name_check(const char *name)
@@ -121,11 +124,21 @@ int store_open(const char *path, bool make)
 
 /* -- Locks --------------------------------------------------------------- */
 
+/* Whoever has it needs milliseconds.  There is no flock(2) with a deadline, so it is
+ * tried now and then: somebody who never lets go must not keep a client from being
+ * revoked without a word. */
 static int lock_wait(int fd)
 {
-	while (flock(fd, LOCK_EX) < 0)
-		if (errno != EINTR)
+	const struct timespec pause = {.tv_nsec = LOCK_RETRY_MS * 1000000L};
+
+	for (int waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0;
+		waited_ms += LOCK_RETRY_MS) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -err_from_errno(errno);
+		if (waited_ms >= LOCK_WAIT_MS)
+			return -ERR_BUSY;
+		nanosleep(&pause, NULL);
+	}
 	return 0;
 }
 
@@ -144,19 +157,33 @@ static int owner_set(int dirfd, int fd)
 	return fchown(fd, dir.st_uid, dir.st_gid) < 0 ? -err_from_errno(errno) : 0;
 }
 
+/* Only one that this call makes is given away: another may have been put here by the
+ * owner of the directory, who gets no file of root's by that. */
+static int lock_open(int dirfd)
+{
+	int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	FD_OWNED fd = openat(dirfd, LOCK_NAME, flags | O_CREAT | O_EXCL, 0600);
+
+	if (fd < 0 && errno == EEXIST) {
+		fd = openat(dirfd, LOCK_NAME, flags);
+		return fd < 0 ? open_error(errno) : fd_take(&fd);
+	}
+	if (fd < 0)
+		return open_error(errno);
+	int r = owner_set(dirfd, fd);
+	return r < 0 ? r : fd_take(&fd);
+}
+
 int store_lock(int dirfd)
 {
 	struct stat st;
-	FD_OWNED fd = openat(dirfd, LOCK_NAME,
-		O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+	FD_OWNED fd = lock_open(dirfd);
 
 	if (fd < 0)
-		return open_error(errno);
+		return fd;
 	if (fstat(fd, &st) < 0)
 		return -err_from_errno(errno);
 	int r = regular_check(&st);
-	if (r == 0)
-		r = owner_set(dirfd, fd);
 	if (r == 0)
 		r = lock_wait(fd);
 	return r < 0 ? r : fd_take(&fd);

@@ -27,7 +27,8 @@
 int store_open(const char *path, bool make) MUST_CHECK;
 
 /* Holds everybody else off (flock on the file "lock") until the descriptor is closed;
- * waits for that.  The descriptor or -ERR_…. */
+ * waits up to ten seconds for that.  The descriptor; -ERR_BUSY when another holds it for
+ * longer; or -ERR_…. */
 int store_lock(int dirfd) MUST_CHECK;
 
 /*

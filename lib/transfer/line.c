@@ -144,9 +144,14 @@ static ssize_t line_take(struct line *l, size_t want)
 			return (ssize_t)n;
 		if (l->deadline_ms >= 0 && clock_now_ms() >= l->deadline_ms)
 			return line_fail(l, -ERR_TIMEOUT);
-		struct pollfd p = {.fd = l->stop_fd, .events = POLLIN};
-		if (poll(&p, 1, wait_ms) > 0)
-			return line_fail(l, -ERR_INTERRUPTED);
+		/* Without events a socket still tells of its end. */
+		struct pollfd p[2] = {
+			{.fd = l->fd},
+			{.fd = l->stop_fd, .events = POLLIN},
+		};
+		if (poll(p, 2, wait_ms) > 0)
+			return line_fail(
+				l, p[1].revents ? -ERR_INTERRUPTED : -ERR_CLOSED);
 	}
 }
 

@@ -48,14 +48,20 @@ static int reception_store(struct reception *rc, const uint8_t *p, size_t len)
 {
 	if (rc->failed)
 		return 0;
-	int err = rc->r->admit ? rc->r->admit(rc->r->ctx, rc->pos + len) : 0;
-	if (channel_error(rc->r->channel))
-		return err;
-	if (err == 0)
-		err = digest_update(rc->r->digest, p, len);
+	int err = digest_update(rc->r->digest, p, len);
 	if (err == 0)
 		err = rc->r->stream ? fd_write_full(rc->r->fd, p, len)
 				    : write_at(rc->r->fd, p, len, rc->pos);
+	return err < 0 ? reception_fail(rc, err) : 0;
+}
+
+static int reception_admit(struct reception *rc, uint32_t len)
+{
+	if (rc->failed || !rc->r->admit)
+		return 0;
+	int err = rc->r->admit(rc->r->ctx, rc->pos + len);
+	if (channel_error(rc->r->channel))
+		return channel_error(rc->r->channel);
 	return err < 0 ? reception_fail(rc, err) : 0;
 }
 
@@ -66,6 +72,10 @@ static int reception_data(struct reception *rc, uint32_t len)
 		return -ERR_PROTOCOL;
 	const uint8_t *p;
 	ssize_t n;
+	/* Before there is a piece at hand: whoever is asked may use the channel. */
+	int asked = reception_admit(rc, len);
+	if (asked < 0)
+		return asked;
 	while ((n = channel_read_data(rc->r->channel, &p)) > 0) {
 		int err = reception_store(rc, p, (size_t)n);
 		if (err < 0)

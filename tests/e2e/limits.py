@@ -263,8 +263,8 @@ def check_bytes():
     quota = 1000000
     with Daemon(config(quota_bytes=quota)) as d, Scale(d.root) as scale:
         c = Client(d)
-        rows = (("a", 600000, "DONE"), ("b", 400001, "NO_SPACE"), ("b", 400000, "DONE"),
-                ("c", 1, "NO_SPACE"), ("d", 0, "DONE"))
+        rows = (("a", 600000, "DONE"), ("b", 400001, "QUOTA"), ("b", 400000, "DONE"),
+                ("c", 1, "QUOTA"), ("d", 0, "DONE"))
         for name, size, wanted in rows:
             equal(result(c.put(name.encode(), b"x" * size)), wanted, f"{size} bytes more")
         equal(used(d.root), (3, quota), "the quota is used up to the last byte")
@@ -280,11 +280,11 @@ def check_unknown_size():
         c = Client(d)
         data = random_bytes(1, quota)
         more = c.put(b"more", data + b"x", size=spec.UNKNOWN)
-        equal(result(more), "NO_SPACE", "a byte too many of a size that was not told")
+        equal(result(more), "QUOTA", "a byte too many of a size that was not told")
         equal(used(d.root), (0, 0), "leaves nothing")
         equal(result(c.put(b"all", data, size=spec.UNKNOWN)), "DONE", "exactly the quota")
         equal(used(d.root), (1, quota), "is there")
-        equal(result(c.put(b"one", b"x", size=spec.UNKNOWN)), "NO_SPACE", "then a single byte is too many")
+        equal(result(c.put(b"one", b"x", size=spec.UNKNOWN)), "QUOTA", "then a single byte is too many")
         scale.ok(quota, "files of unknown sizes")
 
 
@@ -306,7 +306,7 @@ def check_replacement():
         c = Client(d)
         answers = [result(c.put(b"f", random_bytes(i, 400000 + i))) for i in range(30)]
         equal(set(answers), {"DONE"}, "one file is replaced again and again")
-        equal(result(c.put(b"f", bytes(599972))), "NO_SPACE", "not by one that does not fit beside it")
+        equal(result(c.put(b"f", bytes(599972))), "QUOTA", "not by one that does not fit beside it")
         equal(result(c.put(b"f", bytes(599971))), "DONE", "but by one that does")
         scale.ok(quota, "replacements")
     with Daemon(config(quota_bytes=quota)) as d:
@@ -326,12 +326,12 @@ def check_partial():
             did(cp("--retries=0", "put", source, at("f"), port=line.port), "cut off", 3)
         wait_for(lambda: used(d.root)[1] == 2 * CHECKPOINT, what="the partial")
         c = Client(d)
-        equal(result(c.put(b"g", bytes(4 * MIB + 1))), "NO_SPACE", "what is left is too small for others")
+        equal(result(c.put(b"g", bytes(4 * MIB + 1))), "QUOTA", "what is left is too small for others")
         equal(result(c.put(b"g", bytes(MIB))), "DONE", "or large enough")
         did(cp("put", source, at("f"), daemon=d), "but the transfer can be continued")
         equal(digest(f"{d.root}/f"), digest(source), "and is right")
         equal(partials(d.root), [], "no partial is left")
-        equal(result(c.put(b"h", b"x")), "NO_SPACE", "the quota is used up by it")
+        equal(result(c.put(b"h", b"x")), "QUOTA", "the quota is used up by it")
         scale.ok(quota, "continued transfers")
 
 
@@ -361,7 +361,7 @@ def check_partial_beside_others():
         broken.put_part(b"f", random_bytes(5, 8 * MIB), 10 * MIB)
         leave(broken, d)
         equal(used(d.root)[1], 8 * MIB + 1, "another left a partial")
-        equal(result(c.put(b"g", bytes(4 * MIB))), "NO_SPACE", "what is too large beside it")
+        equal(result(c.put(b"g", bytes(4 * MIB))), "QUOTA", "what is too large beside it")
         equal(result(c.put(b"g", bytes(4 * MIB - 1))), "DONE", "and what is not")
         scale.ok(quota, "beside a partial")
 
@@ -374,13 +374,13 @@ def check_names():
         equal(result(c.put(b"b/c/f", b"x")), "DONE", "a file with its directories")
         equal(c.tree("LINK", flags=0, path=b"l", target=b"a"), "OK", "a link")
         equal(used(d.root)[0], 5, "are five names")
-        equal(result(c.put(b"d/f", b"x")), "NO_SPACE", "not two more")
+        equal(result(c.put(b"d/f", b"x")), "QUOTA", "not two more")
         equal(used(d.root)[0], 5, "of which none was made")
         equal(result(c.put(b"g", b"x")), "DONE", "one more")
         full = {"file": result(c.put(b"h", b"x")),
                 "directory": c.tree("MKDIR", flags=0, mode=0o755, path=b"e"),
                 "link": c.tree("LINK", flags=0, path=b"m", target=b"a")}
-        equal(set(full.values()), {"NO_SPACE"}, "and nothing behind that")
+        equal(set(full.values()), {"QUOTA"}, "and nothing behind that")
         same = {"file": result(c.put(b"g", b"another")),
                 "directory": c.tree("MKDIR", flags=0, mode=0o755, path=b"a"),
                 "link": c.tree("LINK", flags=0, path=b"l", target=b"b")}

@@ -36,6 +36,7 @@ static const struct {
 	{ERR_TAKEN_OVER, 23},
 	{ERR_ABORTED, 24},
 	{ERR_UNSUPPORTED, 25},
+	{ERR_QUOTA, 26},
 };
 
 static const int locals[] = {ERR_CLOSED, ERR_GARBLED, ERR_INTERRUPTED, ERR_CONNECT,
@@ -78,7 +79,7 @@ Test(err, every_code_has_words_of_its_own)
 	for (size_t i = 0; i < ARRAY_LEN(locals); i++)
 		check_text(locals[i]);
 	cr_assert_str_eq(err_text(ERR_NO_SPACE), "the disk is full");
-	cr_assert_str_eq(err_text(ERR_UNSUPPORTED + 1), "unknown error");
+	cr_assert_str_eq(err_text(ERR_QUOTA + 1), "unknown error");
 	cr_assert_str_eq(err_text(9999), "unknown error");
 }
 
