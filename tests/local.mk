@@ -113,6 +113,7 @@ e2e_tests = \
 	tests/e2e/progress.py \
 	tests/e2e/races.py \
 	tests/e2e/resume.py \
+	tests/e2e/rules.py \
 	tests/e2e/secondimpl.py \
 	tests/e2e/secondtls.py \
 	tests/e2e/server.py \
