@@ -218,12 +218,12 @@ static const struct {
 		"a directory below the root is needed, without a '/' at its beginning or "
 		"end and without '..', or '.' for the root itself"},
 	{"quota-bytes", set_quota_bytes,
-		"a size like 500M or 10G is needed, or 0 for none"},
-	{"quota-files", set_quota_files, "a number is needed, or 0 for none"},
+		"a size like 500M or 10G is needed, or 0 for no limit"},
+	{"quota-files", set_quota_files, "a number is needed, or 0 for no limit"},
 	{"max-connections", set_max_connections,
-		"a number up to 4294967295 is needed, or 0 for none"},
+		"a number up to 4294967295 is needed, or 0 for no limit"},
 	{"limit", set_limit,
-		"bytes per second like 500K or 10M are needed, or 0 for none"},
+		"bytes per second like 500K or 10M are needed, or 0 for no limit"},
 };
 
 int client_set(struct client *c, const char *key, const char *value, const char **why_out)

@@ -205,9 +205,8 @@ static int invite_finish(const struct work *w, const struct clients_entry *entry
 
 	if (status == STATUS_OK)
 		log_line(LOG_LEVEL_NOTICE,
-			"whoever has this code can be %s: on that machine, once, until "
-			"%s: "
-			"sockcp join HOST CODE",
+			"this code makes one machine the client %s, until %s; there: "
+			"sockcp [-P PORT] join HOST CODE",
 			w->config->name, command_time(expires, entry->expires_sec));
 	return status;
 }

@@ -49,7 +49,7 @@ static int join_finish(struct conn *c, uint32_t id, const char *name, int result
 	case ERR_EXISTS:
 		return join_deny(c, id,
 			"this identity, or the invited name, is that of a client "
-			"already");
+			"already; if it was you who joined, put and get work now");
 	default:
 		join_log(c, "", err_text(result));
 		return conn_refuse(c, id, -ERR_IO,

@@ -163,7 +163,7 @@ def check_penalties_grow():
         tap.ok(is_served(mine), "then it may come in")
         leave(mine, d)
         fail_from(HERE, d)
-        equal(len(held(d, HERE)), 3, "who has come in with rights begins anew")
+        equal(len(held(d, HERE)), 4, "rights that everybody has wipe nothing out")
 
 
 def check_no_penalties():

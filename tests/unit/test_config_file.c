@@ -314,7 +314,7 @@ static const struct {
 	{"[client a]\nfingerprint = SHA256:AAAA",
 		"2: fingerprint = SHA256:AAAA: SHA256: and 43 characters are needed"},
 	{CLIENT("a", FP_A) "quota-bytes = much", "4: quota-bytes = much: a size like "
-						 "500M or 10G is needed, or 0 for none"},
+						 "500M or 10G is needed, or 0 for no limit"},
 };
 
 static void assert_complains(size_t i, const char *complaint)

@@ -399,7 +399,7 @@ Test(msg, checks_every_field)
 
 Test(msg, unknown_code_is_read_as_protocol_error)
 {
-	const uint8_t error[] = {0x00, 0x1a, 0x00, 0x02, 'h', 'i'};
+	const uint8_t error[] = {0x00, ERR_QUOTA + 1, 0x00, 0x02, 'h', 'i'};
 	struct msg_error m;
 
 	cr_assert_eq(msg_error_decode(&m, error, sizeof(error)), 0);

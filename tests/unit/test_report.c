@@ -275,7 +275,7 @@ Test(report, failure_lines)
 /* Each code there is has something to do in its line. */
 Test(report, every_failure_has_advice)
 {
-	for (int code = 1; code <= ERR_BAD_IDENTITY; code++) {
+	for (int code = 1; code <= ERR_REFUSED; code++) {
 		if (code == ERR_AGAIN || strcmp(err_text(code), "unknown error") == 0)
 			continue;
 		for (enum side side = SIDE_LOCAL; side <= SIDE_SERVER; side++) {
