@@ -98,7 +98,7 @@ def table(daemon):
 def check_invitation():
     with Server() as d:
         made = d.command("invite", "bob", "--rights=read,list,write", "--path=inbox/bob")
-        exits(made, 0, "invite", "bob", "sockcp join HOST CODE")
+        exits(made, 0, "invite", "bob", "join HOST CODE")
         tap.ok(CODE.fullmatch(made.stdout), "prints the code and nothing else", made.stdout)
         code, bob, eve = made.stdout.strip(), Client(), Client()
         file = write(f"{bob.home}/file", random_bytes(1, 100000))
