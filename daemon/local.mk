@@ -29,8 +29,9 @@ libdaemon_a_SOURCES = \
 	daemon/put.c \
 	daemon/registry.c daemon/registry.h \
 	daemon/room.c daemon/room.h \
+	daemon/reload.c \
 	daemon/seccomp.c daemon/seccomp.h \
-	daemon/server.c daemon/server.h \
+	daemon/server.c daemon/server.h daemon/server_impl.h \
 	daemon/state.c daemon/state.h \
 	daemon/sweep.c daemon/sweep.h \
 	daemon/systemd.c daemon/systemd.h \

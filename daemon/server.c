@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "daemon/server.h"
+#include "daemon/server_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,40 +53,6 @@
 #define FDS_AT_WORK   4
 #define CONNS_AT_WORK 1024u
 #define FDS_OWN       (32 + LISTEN_FD_MAX)
-
-enum phase {
-	/* Until a signal. */
-	PHASE_RUN,
-	/* No new connections; until all have ended, a signal, or the drain timeout. */
-	PHASE_DRAIN,
-	/* Sockets shut down; until all threads are joined, or END_TIMEOUT_MS. */
-	PHASE_END,
-};
-
-/* The main thread's, but for draining and what conn_env lends out. */
-struct server {
-	struct config *config;     /* owned reference: the one in force */
-	struct tls_context *tls;   /* owned reference, likewise */
-	struct registry *registry; /* owned */
-	struct accounts *accounts; /* owned */
-	struct guard *guard;       /* owned */
-	uint64_t registry_version; /* that connections were last held against */
-	bool revise;               /* that has failed: to be done again */
-	int root_fd;               /* owned */
-	int state_fd;              /* owned */
-	int drain_fd;              /* owned: an eventfd, readable once draining */
-	int signal_fd;             /* owned */
-	atomic_bool draining;
-	enum phase phase;
-	int64_t phase_end_ms;  /* CLOCK_MONOTONIC; INT64_MAX in PHASE_RUN */
-	struct claims *claims; /* owned */
-	struct sweep *sweep;   /* owned, or NULL */
-	struct listeners listeners;
-	struct table table;
-	struct conn_env env; /* what the next connection is given */
-	struct acceptor acceptor;
-	struct systemd_beat beat;
-};
 
 void server_conn_active(struct conn_slot *slot)
 {
@@ -247,13 +213,6 @@ static int server_open_sweep(struct server *s)
 	return err;
 }
 
-static void identity_announce(const uint8_t fp[FINGERPRINT_LEN])
-{
-	char text[FINGERPRINT_TEXT_MAX];
-
-	log_line(LOG_LEVEL_NOTICE, "identity %s", fingerprint_format(text, fp));
-}
-
 /* Who we are, and whom we know. */
 static int server_open_identities(struct server *s)
 {
@@ -264,7 +223,7 @@ static int server_open_identities(struct server *s)
 		err = registry_new(&s->registry, s->state_fd, s->config);
 	if (err < 0)
 		return err;
-	identity_announce(fp);
+	state_announce(fp);
 	s->registry_version = registry_version(s->registry);
 	guard_configure(s->guard, s->config->max_per_address, s->config->penalty_max_ms);
 	return 0;
@@ -390,86 +349,6 @@ static void server_advance(struct server *s)
 }
 
 /* -- While it runs --------------------------------------------------------- */
-
-static bool client_may_go_on(void *ctx, const struct client *client)
-{
-	const struct server *s = ctx;
-	struct client *now;
-	bool same;
-
-	if (!client->has_fingerprint)
-		return client_is_equal(client, s->config->anonymous);
-	now = registry_find(s->registry, client->fingerprint);
-	same = now && client_is_equal(now, client);
-	client_put(now);
-	return same;
-}
-
-static void client_was_ended(void *ctx, const struct client *client, unsigned count)
-{
-	(void)ctx;
-	log_line(LOG_LEVEL_NOTICE,
-		"client %s was revoked or changed: ended %u of its connections",
-		client->name, count);
-}
-
-/* Ends the connections of those who may no longer do what they could when they came. What
- * could not be done is tried again at the next turn. */
-static void server_revise(struct server *s, uint64_t version)
-{
-	s->revise = table_revise(&s->table, client_may_go_on, client_was_ended, s) < 0;
-	if (!s->revise)
-		s->registry_version = version;
-	else
-		log_line(LOG_LEVEL_ERR, "cannot look for clients that were revoked: %s",
-			err_text(ERR_RESOURCE));
-}
-
-/* Another process, or one of our threads, has changed the list of clients. */
-static void server_look_at_clients(struct server *s)
-{
-	uint64_t version = registry_version(s->registry);
-
-	if (version != s->registry_version)
-		server_revise(s, version);
-}
-
-static void server_take_config(
-	struct server *s, struct config *config, struct tls_context *tls)
-{
-	config_put(s->config);
-	tls_context_free(s->tls);
-	s->env.config = s->config = config;
-	s->env.tls = s->tls = tls;
-	guard_configure(s->guard, config->max_per_address, config->penalty_max_ms);
-	server_revise(s, registry_version(s->registry));
-}
-
-/* All of it or nothing: whatever is wrong, the daemon goes on as it was. */
-static void server_reload(struct server *s)
-{
-	struct config *config = NULL;
-	struct tls_context *tls = NULL;
-	uint8_t fp[FINGERPRINT_LEN];
-	int err = config_reload(s->config, &config);
-
-	if (err == 0)
-		err = state_check(config, s->state_fd, true);
-	if (err == 0)
-		err = state_tls(config, s->state_fd, &tls, fp);
-	if (err == 0)
-		err = registry_configure(s->registry, config);
-	if (err < 0) {
-		tls_context_free(tls);
-		config_put(config);
-		log_line(
-			LOG_LEVEL_ERR, "not reloaded: the configuration stays as it was");
-		return;
-	}
-	server_take_config(s, config, tls);
-	identity_announce(fp);
-	log_line(LOG_LEVEL_NOTICE, "reloaded");
-}
 
 static void server_take_signal(struct server *s)
 {

@@ -99,3 +99,9 @@ int state_tls(const struct config *config, int state_fd, struct tls_context **ou
 		log_line(LOG_LEVEL_ERR, "cannot use TLS: %s", err_text(err));
 	return err;
 }
+
+void state_announce(const uint8_t fp[FINGERPRINT_LEN])
+{
+	char text[FINGERPRINT_TEXT_MAX];
+	log_line(LOG_LEVEL_NOTICE, "identity %s", fingerprint_format(text, fp));
+}

@@ -33,4 +33,7 @@ int state_check(const struct config *config, int state_fd, bool must_exist) MUST
 int state_tls(const struct config *config, int state_fd, struct tls_context **out,
 	uint8_t fp_out[FINGERPRINT_LEN]) MUST_CHECK;
 
+/* Says in the log who we are. */
+void state_announce(const uint8_t fp[FINGERPRINT_LEN]);
+
 #endif
