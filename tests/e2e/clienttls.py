@@ -15,7 +15,7 @@ import spec
 import spectls
 from clientacts import (GREETING, IDLE, PUT_F, STATES, TABLE, Act, act, data, drip, file, get, is_let_go, message,
                         reset, send_all, silence, upload)
-from harness import read, scratch, write
+from harness import SANITIZED, read, scratch, write
 from hostile import PACE
 from peers import NO_TAG, TIMEOUT, Client, error_name, the_end
 
@@ -326,11 +326,15 @@ def tiny_records(arena):
         return send_all(c, some + b"".join(bio.write(b"x") for _ in range(30000)))
 
 
-@act("3,000 times GET of 16 MiB over TLS, and no answer read")
+# A sanitized daemon is slower than its client reads in the end, and so works through all of it.
+UNREAD = 60 if SANITIZED else 3000
+
+
+@act(f"{UNREAD} times GET of 16 MiB over TLS, and no answer read")
 def unread(arena):
     with arena.client(greet=False) as c:
         bio = Bio()
-        return send_all(c, bio.flight(c.sock) + bio.write(GREETING + b"".join(get(ident=n) for n in range(1, 3001))))
+        return send_all(c, bio.flight(c.sock) + bio.write(GREETING + b"".join(get(ident=n) for n in range(1, UNREAD + 1))))
 
 
 @act("TLS inside of TLS")
