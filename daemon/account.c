@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -85,7 +86,7 @@ static struct usage *usage_new(const char *name)
 
 	if (!u)
 		return NULL;
-	strcpy(u->name, name);
+	snprintf(u->name, sizeof(u->name), "%s", name);
 	throttle_init(&u->throttle, 0, 0);
 	pthread_mutex_init(&u->lock, NULL);
 	pthread_condattr_init(&attr);

@@ -44,8 +44,8 @@ int account_open(struct accounts *as, const struct client *client, int root_fd,
 /* Releases what it still has reserved.  NULL is fine. */
 void account_close(struct account *a);
 
-/* FN is called about once a second while account_reserve walks or waits; what it returns,
- * when it is not 0, ends that. */
+/* FN is called about once a second while account_reserve walks or waits; a
+ * negative return ends that. */
 typedef int account_beat_fn(void *ctx);
 void account_on_beat(struct account *a, account_beat_fn *fn, void *ctx);
 

@@ -121,7 +121,7 @@ static int identity_get(struct work *w, uint8_t fp_out[FINGERPRINT_LEN])
 	bool is_new = !c->identity && faccessat(w->state_fd, STATE_IDENTITY, F_OK, 0) < 0;
 	struct identity *id;
 
-	if (state_identity(c, w->state_fd, &id) < 0)
+	if (state_identity(c, w->state_fd, true, &id) < 0)
 		return STATUS_LOCAL;
 	memcpy(fp_out, identity_fingerprint(id), FINGERPRINT_LEN);
 	identity_free(id);

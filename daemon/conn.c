@@ -53,10 +53,8 @@ void conn_path(char out[PATH_WIRE_MAX + 1], const struct wire_str *s)
 void conn_log(const struct conn *c, const struct conn_event *e)
 {
 	char path[1024], hex[2 * DIGEST_LEN + 1] = "-", took[TEXT_DURATION_MAX];
-	const char *name = e->path ? e->path : "";
+	const char *name = e->path ? e->path : "-";
 	text_quote(path, sizeof(path), name, strlen(name));
-	if (!e->path)
-		strcpy(path, "-");
 	if (e->digest)
 		text_hex(hex, e->digest, DIGEST_LEN);
 	text_format_duration(took, (uint64_t)(clock_now_ms() - e->started_ms));
@@ -66,11 +64,16 @@ void conn_log(const struct conn *c, const struct conn_event *e)
 		e->result == 0 ? "ok" : err_text(e->result));
 }
 
-/* What a client may be told of ERR: one that only drops files does not learn which names
- * exist. */
+/* Whether the peer may know which names exist; one that only drops files may not. */
+static bool conn_sees(const struct conn *c)
+{
+	return !c->client || (c->client->rights & RIGHTS_SEE);
+}
+
+/* What it may be told of ERR. */
 static int conn_veil(const struct conn *c, int err)
 {
-	if (!c->client || (c->client->rights & RIGHTS_SEE))
+	if (conn_sees(c))
 		return err;
 	switch (-err) {
 	case ERR_NOT_FOUND:
@@ -175,8 +178,7 @@ int conn_refuse(struct conn *c, uint32_t id, int err, const char *text)
 	int failed = conn_commit(c);
 	int shown = conn_veil(c, err);
 	/* How many names are missing tells which are there. */
-	bool sees = !c->client || (c->client->rights & RIGHTS_SEE);
-	if (err == -ERR_QUOTA && !sees)
+	if (err == -ERR_QUOTA && !conn_sees(c))
 		text = NULL;
 	if (failed == 0)
 		failed = channel_send_error(

@@ -3,11 +3,9 @@
  * From the first byte to the first request: TLS or not, preface, HELLO, who it is, and
  * what that client's thread is left with.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <config.h>
 
@@ -17,7 +15,6 @@
 #include "daemon/log.h"
 #include "daemon/registry.h"
 #include "os/clock.h"
-#include "os/fd.h"
 #include "os/landlock.h"
 #include "wire/frame.h"
 
@@ -143,43 +140,11 @@ static int greet_identify(struct conn *c)
 	return 0;
 }
 
-/* The directory NAME in DIR, made when it is missing.  A link would be whose who may
- * write to DIR: another client, perhaps. */
-static int enter_directory(int dir, const char *name)
-{
-	int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	int fd = openat(dir, name, flags);
-	if (fd < 0 && errno == ENOENT &&
-		(mkdirat(dir, name, 0777) == 0 || errno == EEXIST))
-		fd = openat(dir, name, flags);
-	return fd < 0 ? -err_from_errno(errno) : fd;
-}
-
-static int descend(int root, const char *path)
-{
-	char name[PATH_COMPONENT_MAX + 1];
-	FD_OWNED at = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (at < 0)
-		return -err_from_errno(errno);
-	while (*path) {
-		size_t len = strcspn(path, "/");
-		memcpy(name, path, len);
-		name[len] = '\0';
-		int next = enter_directory(at, name);
-		if (next < 0)
-			return next;
-		fd_close(at);
-		at = next;
-		path += len + (path[len] == '/');
-	}
-	return fd_take(&at);
-}
-
 /* The client's own root. */
 static int open_root(struct conn *c)
 {
 	const char *path = c->client->path;
-	int fd = descend(c->env->root_fd, path);
+	int fd = beneath_enter(c->env->root_fd, path);
 	if (fd >= 0) {
 		c->root_fd = fd;
 		return 0;

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,13 +102,15 @@ struct guard_key guard_key_of(const struct sock_addr *addr)
 char *guard_key_format(char out[GUARD_TEXT_MAX], const struct guard_key *key)
 {
 	struct in6_addr v6 = {0};
+	char text[INET6_ADDRSTRLEN] = "local";
+	bool is_v6 = key->bytes[0] == 8;
 
-	strcpy(out, "local");
 	memcpy(v6.s6_addr, key->bytes + 1, 8);
 	if (key->bytes[0] == 4)
-		inet_ntop(AF_INET, key->bytes + 1, out, GUARD_TEXT_MAX);
-	else if (key->bytes[0] == 8 && inet_ntop(AF_INET6, &v6, out, GUARD_TEXT_MAX))
-		strcat(out, "/64");
+		inet_ntop(AF_INET, key->bytes + 1, text, sizeof(text));
+	else if (is_v6)
+		inet_ntop(AF_INET6, &v6, text, sizeof(text));
+	snprintf(out, GUARD_TEXT_MAX, "%s%s", text, is_v6 ? "/64" : "");
 	return out;
 }
 

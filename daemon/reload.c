@@ -71,9 +71,7 @@ void server_reload(struct server *s)
 	int err = config_reload(s->config, &config);
 
 	if (err == 0)
-		err = state_check(config, s->state_fd, true);
-	if (err == 0)
-		err = state_tls(config, s->state_fd, &tls, fp);
+		err = state_tls(config, s->state_fd, false, &tls, fp);
 	if (err == 0)
 		err = registry_configure(s->registry, config);
 	if (err < 0) {

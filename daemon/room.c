@@ -119,7 +119,7 @@ static unsigned parents_missing(const struct conn *c, const char *path)
 	struct stat st;
 	unsigned count = 0;
 
-	strcpy(at, path);
+	snprintf(at, sizeof(at), "%s", path);
 	for (size_t len; (len = path_parent_len(at)) > 0; count++) {
 		at[len] = '\0';
 		if (beneath_lstat(c->root_fd, at, &st) != -ERR_NOT_FOUND)

@@ -107,8 +107,8 @@ static bool secrets_are_served(const struct config *config, int root_fd, int sta
 	char dir[PATH_MAX];
 	FD_OWNED identity_fd = -1;
 
-	if (config->identity && strlen(config->identity) < sizeof(dir)) {
-		strcpy(dir, config->identity);
+	if (config->identity) {
+		snprintf(dir, sizeof(dir), "%s", config->identity);
 		identity_fd = open(dirname(dir), O_PATH | O_DIRECTORY | O_CLOEXEC);
 	}
 	if (state_is_served(root_fd, state_fd))
@@ -143,7 +143,7 @@ int server_check(const struct config *config)
 	struct registry *registry = NULL;
 
 	if (directories_open(config, &root_fd, &state_fd) < 0 ||
-		state_check(config, state_fd, false) < 0 ||
+		state_check(config, state_fd) < 0 ||
 		registry_new(&registry, state_fd, config) < 0)
 		return STATUS_CONFIG;
 	registry_free(registry);
@@ -217,7 +217,7 @@ static int server_open_sweep(struct server *s)
 static int server_open_identities(struct server *s)
 {
 	uint8_t fp[FINGERPRINT_LEN];
-	int err = state_tls(s->config, s->state_fd, &s->tls, fp);
+	int err = state_tls(s->config, s->state_fd, true, &s->tls, fp);
 
 	if (err == 0)
 		err = registry_new(&s->registry, s->state_fd, s->config);

@@ -64,20 +64,26 @@ static int identity_fail(const struct config *config, int err)
 	return err;
 }
 
-int state_identity(const struct config *config, int state_fd, struct identity **out)
+static int identity_read(const struct config *config, int state_fd, struct identity **out)
 {
-	int err = config->identity
-			  ? identity_load(AT_FDCWD, config->identity, out)
-			  : identity_ensure(state_fd, STATE_IDENTITY, "sockd", out);
+	return config->identity ? identity_load(AT_FDCWD, config->identity, out)
+				: identity_load(state_fd, STATE_IDENTITY, out);
+}
+
+int state_identity(
+	const struct config *config, int state_fd, bool make, struct identity **out)
+{
+	int err = make && !config->identity
+			  ? identity_ensure(state_fd, STATE_IDENTITY, "sockd", out)
+			  : identity_read(config, state_fd, out);
 	return err < 0 ? identity_fail(config, err) : 0;
 }
 
-int state_check(const struct config *config, int state_fd, bool must_exist)
+int state_check(const struct config *config, int state_fd)
 {
 	struct identity *id = NULL;
-	int err = config->identity ? identity_load(AT_FDCWD, config->identity, &id)
-				   : identity_load(state_fd, STATE_IDENTITY, &id);
-	if (err == -ERR_NOT_FOUND && !config->identity && !must_exist)
+	int err = identity_read(config, state_fd, &id);
+	if (err == -ERR_NOT_FOUND && !config->identity)
 		return 0;
 	if (err < 0)
 		return identity_fail(config, err);
@@ -85,11 +91,11 @@ int state_check(const struct config *config, int state_fd, bool must_exist)
 	return 0;
 }
 
-int state_tls(const struct config *config, int state_fd, struct tls_context **out,
-	uint8_t fp_out[FINGERPRINT_LEN])
+int state_tls(const struct config *config, int state_fd, bool make,
+	struct tls_context **out, uint8_t fp_out[FINGERPRINT_LEN])
 {
 	struct identity *id = NULL;
-	int err = state_identity(config, state_fd, &id);
+	int err = state_identity(config, state_fd, make, &id);
 	if (err < 0)
 		return err;
 	memcpy(fp_out, identity_fingerprint(id), FINGERPRINT_LEN);

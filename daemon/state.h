@@ -20,18 +20,17 @@ int state_open(const struct config *config) MUST_CHECK;
  * it. */
 bool state_is_served(int root_fd, int dir_fd);
 
-/* The identity of CONFIG, or the state directory's own, which is made when there is none.
- * 0; or -ERR_… after a line in the log. */
-int state_identity(
-	const struct config *config, int state_fd, struct identity **out) MUST_CHECK;
+/* The identity of CONFIG, or the state directory's own, which MAKE makes when there is
+ * none.  0; or -ERR_… after a line in the log. */
+int state_identity(const struct config *config, int state_fd, bool make,
+	struct identity **out) MUST_CHECK;
 
-/* Whether that could be used, if it is there already, or MUST_EXIST; makes nothing.  The
- * same. */
-int state_check(const struct config *config, int state_fd, bool must_exist) MUST_CHECK;
+/* Whether that could be used, if it is there already; makes nothing.  The same. */
+int state_check(const struct config *config, int state_fd) MUST_CHECK;
 
-/* What connections are served with; its fingerprint in FP_OUT. The same. */
-int state_tls(const struct config *config, int state_fd, struct tls_context **out,
-	uint8_t fp_out[FINGERPRINT_LEN]) MUST_CHECK;
+/* What connections are served with; its fingerprint in FP_OUT.  The same. */
+int state_tls(const struct config *config, int state_fd, bool make,
+	struct tls_context **out, uint8_t fp_out[FINGERPRINT_LEN]) MUST_CHECK;
 
 /* Says in the log who we are. */
 void state_announce(const uint8_t fp[FINGERPRINT_LEN]);

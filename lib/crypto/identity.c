@@ -88,7 +88,7 @@ static int cert_take(struct identity *id, const uint8_t *der, long len)
 	return 0;
 }
 
-/* Whether NAME ends in "PRIVATE KEY": "RSA PRIVATE KEY", "EC PRIVATE KEY". */
+/* Whether LABEL ends in "PRIVATE KEY": "RSA PRIVATE KEY", "EC PRIVATE KEY". */
 static bool label_is_key(const char *label)
 {
 	const size_t len = strlen(PEM_STRING_PKCS8INF), n = strlen(label);

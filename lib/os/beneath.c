@@ -129,6 +129,37 @@ int beneath_mkdirs(int root, const char *path, unsigned *made_out)
 	return fd_take(&fd);
 }
 
+/* The directory NAME in DIR itself, made when it is missing. */
+static int enter_directory(int dir, const char *name)
+{
+	int flags = DIR_FLAGS | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, name, flags);
+	if (fd < 0 && errno == ENOENT &&
+		(mkdirat(dir, name, 0777) == 0 || errno == EEXIST))
+		fd = openat(dir, name, flags);
+	return fd < 0 ? -err_from_errno(errno) : fd;
+}
+
+int beneath_enter(int root, const char *path)
+{
+	char name[PATH_COMPONENT_MAX + 1];
+	FD_OWNED at = openat(root, ".", DIR_FLAGS | O_CLOEXEC);
+	if (at < 0)
+		return -err_from_errno(errno);
+	while (*path) {
+		size_t len = strcspn(path, "/");
+		memcpy(name, path, len);
+		name[len] = '\0';
+		int next = enter_directory(at, name);
+		if (next < 0)
+			return next;
+		fd_close(at);
+		at = next;
+		path += len + (path[len] == '/');
+	}
+	return fd_take(&at);
+}
+
 struct dir *dir_get(struct dir *d)
 {
 	d->refs++;

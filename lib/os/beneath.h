@@ -29,6 +29,10 @@ int beneath_open(int root, const char *path, int flags, mode_t mode) MUST_CHECK;
  * the last components of PATH.  Flushing their parents is up to the caller. */
 int beneath_mkdirs(int root, const char *path, unsigned *made_out) MUST_CHECK;
 
+/* The same, but through no link at all: where others may write on the way, a link would
+ * be theirs. */
+int beneath_enter(int root, const char *path) MUST_CHECK;
+
 /* fstatat of PATH itself, not following a link in the last component.
  * 0 or -ERR_…. */
 int beneath_lstat(int root, const char *path, struct stat *out) MUST_CHECK;

@@ -3,6 +3,7 @@
 """Ways around the rules that somebody found once: what a client is told it may no longer
 do, or may not do, does not come about by another way."""
 import os
+import re
 import shutil
 import signal
 import socket
@@ -95,6 +96,19 @@ def check_reload_takes_from_all():
             tap.ok("late" not in os.listdir(root), "what a reload takes away is gone for all", said)
         finally:
             daemon.terminate()
+
+
+def check_reload_makes_no_identity():
+    """A daemon that lost its key does not become somebody else."""
+    with Server() as d:
+        os.rename(f"{d.state}/identity.pem", f"{d.state}/away")
+        d.signal(signal.SIGHUP)
+        wait_for(lambda: "not reloaded" in d.log_text(), what="a refusal")
+        tap.ok(not os.path.exists(f"{d.state}/identity.pem"), "none is made at a reload", d.log_text())
+        os.rename(f"{d.state}/away", f"{d.state}/identity.pem")
+        d.signal(signal.SIGHUP)
+        wait_for(lambda: d.log_text().rstrip().endswith(" reloaded"), what="a reload")
+        tap.ok(len(set(re.findall("identity (SHA256:.*)", d.log_text()))) == 1, "it stays who it is", d.log_text())
 
 
 def check_quota_gives_nothing_back():
@@ -237,6 +251,7 @@ def check_hung_up_strangers():
         tap.ok(held_off, "greetings that come to nothing count")
 
 
-run(check_requests_of_the_revoked, check_reload_takes_from_all, check_quota_gives_nothing_back,
+run(check_requests_of_the_revoked, check_reload_takes_from_all, check_reload_makes_no_identity,
+    check_quota_gives_nothing_back,
     check_root_by_a_link, check_state_is_not_served, check_lock_of_root, check_authorize_adds_nothing,
     check_slow_ones_hold_nobody_up, check_strikes_are_not_wiped, check_hung_up_strangers)

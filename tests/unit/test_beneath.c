@@ -364,3 +364,23 @@ Test(beneath, cache_open)
 	}
 	dir_cache_fini(&c);
 }
+
+/* Links that stay inside are followed by all the others; here they are somebody else's. */
+Test(beneath, entering_follows_no_link)
+{
+	struct stat there, entered;
+
+	cr_assert_eq(mkdirat(root, "real", 0700), 0);
+	cr_assert_eq(symlinkat("real", root, "link"), 0);
+	FD_OWNED made = beneath_enter(root, "real/new/dir");
+	cr_assert_geq(made, 0);
+	cr_assert_eq(fstatat(root, "real/new/dir", &there, AT_SYMLINK_NOFOLLOW), 0);
+	cr_assert_eq(fstat(made, &entered), 0);
+	cr_expect_eq(there.st_ino, entered.st_ino);
+	cr_expect_lt(beneath_enter(root, "link"), 0);
+	cr_expect_lt(beneath_enter(root, "link/new"), 0);
+	FD_OWNED control = beneath_open(root, "link", O_RDONLY | O_DIRECTORY, 0);
+	cr_expect_geq(control, 0, "control: it stays inside");
+	FD_OWNED itself = beneath_enter(root, "");
+	cr_expect_geq(itself, 0);
+}
