@@ -11,6 +11,7 @@
 #include "cli/download_impl.h"
 #include "transfer/attr.h"
 #include "transfer/receiver.h"
+#include "transfer/ring.h"
 
 /* Rather than let so much pass that is of no use any more, connect anew. */
 #define DRAIN_MAX (8u << 20)
@@ -185,6 +186,8 @@ static int receive_opened(struct reception *rx)
 		.stream = d->base_fd < 0,
 		.write_behind =
 			d->job->opts->sync && rx->file.size >= CHECKPOINT_INTERVAL,
+		.parallel =
+			ring_pays(d->job->processors, 1, channel_fd(download_channel(d))),
 		.progress = reception_progress,
 		.failed = reception_failed,
 		.ctx = rx,

@@ -17,6 +17,7 @@ struct job {
 	struct report *report;
 	struct peer *peer;
 	mode_t umask; /* of the process, read before there were threads */
+	unsigned processors;
 };
 
 /* Each moves what REQ names.  Failures of files are reported where they arise; what is

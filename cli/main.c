@@ -16,6 +16,7 @@
 #include "cli/report.h"
 #include "os/fd.h"
 #include "os/sock.h"
+#include "os/thread.h"
 
 /* A descriptor that becomes readable when we are told to stop; there is no handler. */
 static int open_signals(void)
@@ -87,8 +88,12 @@ static int run(const struct options *opts, const struct request *req)
 	if (err < 0)
 		return report_status(SIDE_LOCAL, err); /* the reason has been said */
 	err = peer_init(&peer, opts, report, req->host, stop_fd);
-	struct job job = {
-		.opts = opts, .req = req, .report = report, .peer = &peer, .umask = mask};
+	struct job job = {.opts = opts,
+		.req = req,
+		.report = report,
+		.peer = &peer,
+		.umask = mask,
+		.processors = thread_processors()};
 	if (err == 0)
 		err = run_job(&job);
 	/* These two were reported where they arose. */

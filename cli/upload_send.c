@@ -12,6 +12,7 @@
 #include "os/fd.h"
 #include "os/link.h"
 #include "transfer/prefix.h"
+#include "transfer/ring.h"
 
 static int slot_remote_path(const struct upload_slot *s, char out[PATH_WIRE_MAX + 1])
 {
@@ -156,6 +157,8 @@ static int transmit(
 	struct sender sender = {
 		.channel = upload_channel(u),
 		.digest = u->digest,
+		.parallel =
+			ring_pays(u->job->processors, 1, channel_fd(upload_channel(u))),
 		.progress = sending_progress,
 		.interrupt = sending_interrupt,
 		.ctx = u,

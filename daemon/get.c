@@ -52,7 +52,11 @@ static int send_source(struct conn *c, uint32_t id, struct source *source,
 	int err = agree_on_offset(c, source, offered, &offset);
 	if (err < 0)
 		return err;
-	struct sender s = {.channel = c->channel, .digest = c->digest};
+	struct sender s = {
+		.channel = c->channel,
+		.digest = c->digest,
+		.parallel = server_has_processor(c->env->server, channel_fd(c->channel)),
+	};
 	struct sent sent;
 	event->result = sender_send(&s, id, source, offset, &sent);
 	if (event->result == 0) {

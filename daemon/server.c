@@ -36,6 +36,8 @@
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/landlock.h"
+#include "os/thread.h"
+#include "transfer/ring.h"
 
 #define STATUS_FAILED 1
 #define STATUS_CONFIG 2
@@ -82,6 +84,11 @@ void server_conn_busy(struct conn_slot *slot, bool busy)
 void server_conn_closing(struct conn_slot *slot)
 {
 	slot_release(slot);
+}
+
+bool server_has_processor(struct server *s, int fd)
+{
+	return ring_pays(s->processors, table_transfers(&s->table), fd);
 }
 
 bool server_is_draining(const struct server *s)
@@ -187,6 +194,7 @@ static int signals_open(void)
 /* What needs nothing but memory and descriptors. */
 static int server_init(struct server *s)
 {
+	s->processors = thread_processors();
 	int err = table_init(&s->table, s->config->max_connections);
 
 	s->signal_fd = signals_open();

@@ -35,6 +35,7 @@ struct server {
 	int state_fd;              /* owned */
 	int drain_fd;              /* owned: an eventfd, readable once draining */
 	int signal_fd;             /* owned */
+	unsigned processors;       /* frozen after start */
 	atomic_bool draining;
 	enum phase phase;
 	int64_t phase_end_ms;  /* CLOCK_MONOTONIC; INT64_MAX in PHASE_RUN */

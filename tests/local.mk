@@ -32,6 +32,7 @@ unit_tests = \
 	tests/unit/test_receiver \
 	tests/unit/test_registry \
 	tests/unit/test_report \
+	tests/unit/test_ring \
 	tests/unit/test_seccomp \
 	tests/unit/test_secret \
 	tests/unit/test_session \
@@ -44,6 +45,7 @@ unit_tests = \
 	tests/unit/test_throttle \
 	tests/unit/test_tls \
 	tests/unit/test_transfer \
+	tests/unit/test_transfer_parallel \
 	tests/unit/test_trust \
 	tests/unit/test_walk
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 
 #include "base/err.h"
 #include "crypto/identity_impl.h"
+#include "crypto/tls_io.h"
 
 /* RFC 7301: a length, then the name. */
 #define ALPN     "\x07sockd/1"
@@ -33,11 +33,6 @@
 #define CERTIFICATES_MAX (16 << 10)
 /* Messages of a handshake: less than ten are right. */
 #define HANDSHAKE_MAX 64
-/* So much is asked of the kernel at a time: some 15 records. */
-#define READ_AHEAD (256 << 10)
-/* So much is encrypted for one send(2): a system call for each record, and a wake-up of
- * the receiver, cost as much again as the cipher. */
-#define WRITE_BATCH (256 << 10)
 /* RFC 8446 5.5: 2^24.5 full records under one key of AES-GCM; here 2^22. */
 #define REKEY_BYTES (64ull << 30)
 /* Key updates that a peer may ask for: some at once, and one for so many bytes. */
@@ -51,10 +46,8 @@ struct tls_context {
 };
 
 struct tls {
-	SSL *ssl;     /* owned */
-	int fd;       /* borrowed */
-	uint8_t *out; /* owned, or NULL: records that are to be sent */
-	size_t out_pos, out_len, out_cap;
+	SSL *ssl; /* owned */
+	struct tls_io io;
 	uint64_t read, written, rekeyed_at, rekey_bytes;
 	unsigned messages;            /* of the peer in the handshake */
 	uint64_t updates;             /* the same, after it */
@@ -116,7 +109,7 @@ static void count_messages(int written, int version, int type, const void *bytes
 	if (t->established)
 		t->updates++;
 	else if (++t->messages > HANDSHAKE_MAX)
-		shutdown(t->fd, SHUT_RDWR);
+		shutdown(t->io.fd, SHUT_RDWR);
 }
 
 static bool set_policy(SSL_CTX *ssl)
@@ -124,15 +117,12 @@ static bool set_policy(SSL_CTX *ssl)
 	SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
 					 SSL_OP_NO_RENEGOTIATION | SSL_OP_ENABLE_KTLS |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE |
-				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-				      SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(
+		ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	/* A peer that sends nothing but key updates does not keep us in one call. */
 	SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
 	SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_security_level(ssl, SECURITY_LEVEL);
-	SSL_CTX_set_read_ahead(ssl, 1);
-	SSL_CTX_set_default_read_buffer_len(ssl, READ_AHEAD);
 	SSL_CTX_set_msg_callback(ssl, count_messages);
 	return SSL_CTX_set_min_proto_version(ssl, TLS1_3_VERSION) == 1 &&
 	       SSL_CTX_set_max_proto_version(ssl, TLS1_3_VERSION) == 1 &&
@@ -264,7 +254,7 @@ int tls_new(struct tls **out, struct tls_context *ctx, int fd, const char *host)
 	if (!t)
 		return -ERR_RESOURCE;
 	t->rekey_bytes = REKEY_BYTES;
-	t->fd = fd;
+	t->io.fd = fd;
 	if (!tls_init(t, ctx, fd, host)) {
 		ERR_clear_error();
 		tls_free(t);
@@ -279,7 +269,7 @@ void tls_free(struct tls *t)
 	if (!t)
 		return;
 	SSL_free(t->ssl);
-	free(t->out);
+	tls_io_fini(&t->io);
 	free(t);
 }
 
@@ -317,102 +307,40 @@ static int tls_result(struct tls *t, int ret, short *events_out)
 	}
 }
 
-/* -- Records on their way out ---------------------------------------------- */
-
-static bool reserve(struct tls *t, size_t len)
-{
-	size_t cap = t->out_cap ? t->out_cap : WRITE_BATCH + WRITE_BATCH / 16;
-	uint8_t *bigger;
-	if (t->out_cap - t->out_len >= len)
-		return true;
-	while (cap - t->out_len < len)
-		cap *= 2;
-	bigger = realloc(t->out, cap);
-	if (!bigger)
-		return false;
-	t->out = bigger;
-	t->out_cap = cap;
-	return true;
-}
-
-static int batch_write(BIO *bio, const char *bytes, size_t len, size_t *written_out)
-{
-	struct tls *t = BIO_get_data(bio);
-	if (!reserve(t, len))
-		return 0;
-	memcpy(t->out + t->out_len, bytes, len);
-	t->out_len += len;
-	*written_out = len;
-	return 1;
-}
-
-static long batch_ctrl(BIO *bio, int what, long unused, void *unused_too)
-{
-	(void)bio;
-	(void)unused;
-	(void)unused_too;
-	return what == BIO_CTRL_FLUSH;
-}
-
-static BIO_METHOD *batch_method; /* frozen after batch_method_make */
-
-static void batch_method_make(void)
-{
-	batch_method = BIO_meth_new(
-		BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "records to be sent");
-	if (batch_method) {
-		BIO_meth_set_write_ex(batch_method, batch_write);
-		BIO_meth_set_ctrl(batch_method, batch_ctrl);
-	}
-}
+/* -- Records by the dozen ---------------------------------------------------- */
 
 /* From the end of the handshake on, unless the kernel encrypts, which wants the socket.
  */
 static int start_batches(struct tls *t)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, batch_method_make);
-	if (BIO_get_ktls_send(SSL_get_wbio(t->ssl)))
+	if (BIO_get_ktls_send(SSL_get_wbio(t->ssl)) ||
+		BIO_get_ktls_recv(SSL_get_rbio(t->ssl)))
 		return 0;
-	BIO *bio = batch_method ? BIO_new(batch_method) : NULL;
+	BIO *bio = tls_io_bio(&t->io);
 	if (!bio)
 		return -ERR_RESOURCE;
-	BIO_set_data(bio, t);
-	BIO_set_init(bio, 1);
-	SSL_set0_wbio(t->ssl, bio);
+	SSL_set_bio(t->ssl, bio, bio);
 	return 0;
 }
 
 int tls_flush(struct tls *t, short *events_out)
 {
-	while (t->out_pos < t->out_len) {
-		ssize_t n = send(t->fd, t->out + t->out_pos, t->out_len - t->out_pos,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n >= 0) {
-			t->out_pos += (size_t)n;
-		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-			*events_out = POLLOUT;
-			return -ERR_AGAIN;
-		} else if (errno != EINTR) {
-			return -err_from_socket(errno);
-		}
-	}
-	t->out_pos = t->out_len = 0;
-	return 0;
+	int err = tls_io_flush(&t->io);
+	if (err == -ERR_AGAIN)
+		*events_out = POLLOUT;
+	return err;
 }
 
 bool tls_has_unsent(const struct tls *t)
 {
-	return t->out_pos < t->out_len;
+	return tls_io_has_unsent(&t->io);
 }
 
 void tls_relax(struct tls *t)
 {
-	if (tls_has_unsent(t))
-		return;
-	free(t->out);
-	t->out = NULL;
-	t->out_cap = 0;
+	tls_io_relax(&t->io);
+	(void)!SSL_free_buffers(
+		t->ssl); /* of which it keeps those with something in them */
 }
 
 /* -- The handshake ----------------------------------------------------------- */
@@ -451,6 +379,16 @@ int tls_handshake(struct tls *t, short *events_out)
 
 /* -- After it ------------------------------------------------------------------ */
 
+/* Whether there is more to be had after a call of SSL_read_ex that returned RET.  What is
+ * in OpenSSL itself may be half a record. */
+static bool goes_on(const struct tls *t, int ret)
+{
+	if (ret == 1)
+		return tls_has_pending(t);
+	return SSL_get_error(t->ssl, ret) == SSL_ERROR_WANT_READ &&
+	       tls_io_has_input(&t->io);
+}
+
 ssize_t tls_read(struct tls *t, void *buf, size_t len, short *events_out)
 {
 	size_t done = 0;
@@ -459,16 +397,16 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len, short *events_out)
 		return t->failed;
 	ERR_clear_error();
 	errno = 0;
-	/* A call returns one record at the most; what else is here already costs no
-	 * system call. */
+	/* A call takes one record at the most, which may have nothing for us; what else
+	 * is here already costs no system call, and poll(2) would not tell of it. */
 	do {
 		size_t n = 0;
 		ret = SSL_read_ex(t->ssl, (uint8_t *)buf + done, len - done, &n);
 		done += n;
-	} while (ret == 1 && done < len && SSL_has_pending(t->ssl));
-	t->read += done;
-	if (t->updates > UPDATES_FREE + t->read / UPDATE_PER_BYTES)
-		return tls_blame(t, "too many key updates");
+		t->read += n;
+		if (t->updates > UPDATES_FREE + t->read / UPDATE_PER_BYTES)
+			return tls_blame(t, "too many key updates");
+	} while (done < len && goes_on(t, ret));
 	if (ret == 1)
 		return (ssize_t)done;
 	int err = tls_result(t, ret, events_out);
@@ -502,8 +440,8 @@ static int encrypt(struct tls *t, const uint8_t *bytes, size_t len, size_t *done
 		n = 0;
 		ret = SSL_write_ex(t->ssl, bytes + *done_out, len - *done_out, &n);
 		*done_out += n;
-	} while (ret == 1 && *done_out < len && t->out_len < WRITE_BATCH &&
-		 t->out_len > 0);
+	} while (ret == 1 && *done_out < len && t->io.out_len < TLS_WRITE_BATCH &&
+		 t->io.out_len > 0);
 	return ret;
 }
 
@@ -538,7 +476,7 @@ size_t tls_first(const struct tls *t, uint8_t out[TLS_FIRST_LEN])
 
 bool tls_has_pending(const struct tls *t)
 {
-	return SSL_has_pending(t->ssl);
+	return tls_io_has_input(&t->io) || SSL_has_pending(t->ssl);
 }
 
 void tls_end(struct tls *t)

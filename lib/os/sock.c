@@ -143,6 +143,26 @@ int sock_local(int fd, struct sock_addr *out)
 	return 0;
 }
 
+static bool is_same_address(const struct sock_addr *a, const struct sock_addr *b)
+{
+	const struct sockaddr_in *a4 = (const void *)&a->ss, *b4 = (const void *)&b->ss;
+	const struct sockaddr_in6 *a6 = (const void *)&a->ss, *b6 = (const void *)&b->ss;
+	if (a->ss.ss_family != b->ss.ss_family)
+		return false;
+	if (a->ss.ss_family == AF_INET)
+		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	return a->ss.ss_family != AF_INET6 ||
+	       memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0;
+}
+
+bool sock_is_within(int fd)
+{
+	struct sock_addr ours, its = {.len = sizeof(its.ss)};
+	return sock_local(fd, &ours) == 0 &&
+	       getpeername(fd, (struct sockaddr *)&its.ss, &its.len) == 0 &&
+	       (sock_is_loopback(&its) || is_same_address(&ours, &its));
+}
+
 /* The three words that sock_connect has for a failure. */
 static int connect_error(int errnum)
 {

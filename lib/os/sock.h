@@ -42,6 +42,10 @@ int sock_listen(const struct sock_addr *addr, int backlog) MUST_CHECK;
 /* The bound address of FD. */
 int sock_local(int fd, struct sock_addr *out) MUST_CHECK;
 
+/* Whether both ends of the connection FD are on this machine: they have one address, or
+ * one of loopback. */
+bool sock_is_within(int fd);
+
 /*
  * Connects within TIMEOUT_MS; gives up early with -ERR_INTERRUPTED when
  * STOP_FD (or -1) becomes readable.  Non-blocking, close-on-exec.  The

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "os/fd.h"
+#include "os/thread.h"
 #include "transfer/attr.h"
 
 /* Up to so many files are flushed one by one; more share one syncfs. */
@@ -22,8 +23,6 @@
 /* Descriptors a batch may hold: directories until their names are on disk, and items'. */
 #define DIRS_MAX 64
 #define FDS_MAX  64
-/* For a few system calls, and for what a sanitizer puts on top. */
-#define WORK_STACK (256u << 10)
 /* Names of a batch stand in one block. */
 #define NAMES_CAP (64u << 10)
 /* So much unflushed data at the most waits for a batch to fill. */
@@ -285,14 +284,7 @@ static void batch_wait(struct batch *b, pthread_t thread)
 static void batch_run(struct batch *b)
 {
 	pthread_t thread;
-	pthread_attr_t attr;
-	bool apart = false;
-	if (b->sync && b->beat && pthread_attr_init(&attr) == 0) {
-		apart = pthread_attr_setstacksize(&attr, WORK_STACK) == 0 &&
-			pthread_create(&thread, &attr, batch_work_apart, b) == 0;
-		pthread_attr_destroy(&attr);
-	}
-	if (apart)
+	if (b->sync && b->beat && thread_start(&thread, batch_work_apart, b) == 0)
 		batch_wait(b, thread);
 	else
 		batch_work(b);

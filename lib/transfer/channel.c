@@ -41,10 +41,13 @@ struct channel {
 	uint8_t *in; /* owned, or NULL */
 	size_t in_pos, in_end;
 	uint32_t data_left; /* of the DATA frame being read */
+	bool direct; /* payload goes to others: no more of it is to come into our buffer
+		      */
 
 	uint8_t *out; /* owned, or NULL */
 	size_t out_cap, out_pos, out_end;
 	int begin_error; /* of channel_begin, for channel_end */
+	bool apart;      /* a frame that is not in this buffer is on its way */
 
 	channel_readable_fn *readable;
 	void *readable_ctx;
@@ -171,6 +174,11 @@ bool channel_has_input(const struct channel *c)
 	return c->in_end > c->in_pos;
 }
 
+bool channel_is_readable(struct channel *c)
+{
+	return channel_has_input(c) || line_is_readable(&c->line);
+}
+
 static int channel_fail(struct channel *c, int err)
 {
 	return line_fail(&c->line, err);
@@ -196,11 +204,11 @@ static int channel_make_room(struct channel *c, size_t need)
 	return 0;
 }
 
-/* What is there, without waiting: the count, -ERR_AGAIN, or what is to end the
- * connection. */
-static ssize_t channel_receive(struct channel *c)
+/* What is there up to CAP bytes, without waiting: the count, -ERR_AGAIN, or what is to
+ * end the connection. */
+static ssize_t channel_receive(struct channel *c, size_t cap)
 {
-	ssize_t n = line_receive(&c->line, c->in + c->in_end, IN_CAP - c->in_end);
+	ssize_t n = line_receive(&c->line, c->in + c->in_end, cap);
 	if (n > 0)
 		c->in_end += (size_t)n;
 	return n;
@@ -214,6 +222,16 @@ static int channel_wait_readable(struct channel *c)
 	return line_poll(&c->line, true, false, moving, &readable);
 }
 
+/* Until something has come, or what the peer waits for has gone out: then what we wait
+ * for may have been taken in meanwhile. */
+static int channel_await(struct channel *c, size_t need)
+{
+	int err = channel_flush(c);
+	if (err == 0 && c->in_end - c->in_pos < need)
+		err = channel_wait_readable(c);
+	return err;
+}
+
 /* Until NEED bytes are buffered; -ERR_AGAIN instead of waiting unless WAIT. */
 static int channel_fill(struct channel *c, size_t need, bool wait)
 {
@@ -223,23 +241,18 @@ static int channel_fill(struct channel *c, size_t need, bool wait)
 	int err = channel_make_room(c, need);
 	if (err < 0)
 		return err;
-	while (c->in_end - c->in_pos < need) {
-		ssize_t n = channel_receive(c);
+	while (err == 0 && c->in_end - c->in_pos < need) {
+		size_t cap = c->direct ? c->in_pos + need : IN_CAP;
+		ssize_t n = channel_receive(c, cap - c->in_end);
 		if (n >= 0)
 			continue;
 		if (n != -ERR_AGAIN)
 			return channel_fail(c, (int)n);
 		if (!wait)
 			return -ERR_AGAIN;
-		err = channel_flush(c);
-		/* The flush may have taken in what we wait for, and the peer waits for
-		 * us. */
-		if (err == 0 && c->in_end - c->in_pos < need)
-			err = channel_wait_readable(c);
-		if (err < 0)
-			return err;
+		err = channel_await(c, need);
 	}
-	return 0;
+	return err;
 }
 
 static int channel_absorb(struct channel *c);
@@ -268,7 +281,7 @@ static int channel_absorb(struct channel *c)
 	int err = channel_make_room(c, 1);
 	if (err < 0 || c->in_end == IN_CAP)
 		return err;
-	ssize_t n = channel_receive(c);
+	ssize_t n = channel_receive(c, IN_CAP - c->in_end);
 	return n < 0 && n != -ERR_AGAIN ? channel_last_words(c, (int)n) : 0;
 }
 
@@ -343,6 +356,7 @@ static int channel_read_frame(struct channel *c, struct channel_msg *out, bool w
 	if (err < 0)
 		return err;
 	*out = (struct channel_msg){.type = f.type, .id = f.id, .len = f.len};
+	c->direct = c->direct && (f.type == MSG_DATA || f.type == MSG_CHECK);
 	if (f.type == MSG_DATA) {
 		if (f.len > c->chunk_size)
 			return -ERR_PROTOCOL;
@@ -394,19 +408,50 @@ int channel_try_read(struct channel *c, struct channel_msg *out)
 	return channel_read_any(c, out, false);
 }
 
+/* How much of the payload is buffered, up to CAP bytes, which count as read. */
+static size_t channel_take_data(struct channel *c, size_t cap)
+{
+	size_t n = c->in_end - c->in_pos;
+	if (n > cap)
+		n = cap;
+	c->in_pos += n;
+	c->data_left -= (uint32_t)n;
+	return n;
+}
+
 ssize_t channel_read_data(struct channel *c, const uint8_t **out)
 {
 	if (c->data_left == 0)
 		return 0;
+	c->direct = false;
 	int err = channel_fill(c, 1, true);
 	if (err < 0)
 		return err;
-	size_t n = c->in_end - c->in_pos;
-	if (n > c->data_left)
-		n = c->data_left;
 	*out = c->in + c->in_pos;
-	c->in_pos += n;
-	c->data_left -= (uint32_t)n;
+	return (ssize_t)channel_take_data(c, c->data_left);
+}
+
+ssize_t channel_read_data_into(struct channel *c, uint8_t *buf, size_t cap)
+{
+	int err = channel_error(c);
+	c->direct = true;
+	if (cap > c->data_left)
+		cap = c->data_left;
+	while (err == 0 && cap > 0 && !channel_has_input(c)) {
+		ssize_t n = line_receive(&c->line, buf, cap);
+		if (n >= 0) {
+			c->data_left -= (uint32_t)n;
+			return n;
+		}
+		if (n != -ERR_AGAIN)
+			return channel_fail(c, (int)n);
+		err = channel_await(c, 1);
+	}
+	if (err < 0 || cap == 0)
+		return err;
+	const uint8_t *from = c->in + c->in_pos;
+	size_t n = channel_take_data(c, cap);
+	memcpy(buf, from, n);
 	return (ssize_t)n;
 }
 
@@ -436,7 +481,7 @@ static int channel_has_some(struct channel *c)
 	int err = channel_make_room(c, 1);
 	if (err < 0)
 		return err;
-	ssize_t n = channel_receive(c);
+	ssize_t n = channel_receive(c, IN_CAP - c->in_end);
 	if (n == -ERR_AGAIN)
 		return 0;
 	return n < 0 ? channel_fail(c, (int)n) : 1;
@@ -555,19 +600,14 @@ static int channel_wait_writable(struct channel *c)
 	return err == 0 && readable ? channel_absorb(c) : err;
 }
 
-static bool channel_has_output(const struct channel *c)
+/* Sends BYTES from *POS to END, and what TLS has of those before. */
+static int channel_push(struct channel *c, const uint8_t *bytes, size_t *pos, size_t end)
 {
-	return c->out_pos < c->out_end || line_has_unsent(&c->line);
-}
-
-int channel_flush(struct channel *c)
-{
-	while (channel_error(c) == 0 && channel_has_output(c)) {
-		ssize_t n =
-			line_send(&c->line, c->out + c->out_pos, c->out_end - c->out_pos);
+	while (channel_error(c) == 0 && (*pos < end || line_has_unsent(&c->line))) {
+		ssize_t n = line_send(&c->line, bytes + *pos, end - *pos);
 		int err = 0;
 		if (n >= 0)
-			c->out_pos += (size_t)n;
+			*pos += (size_t)n;
 		else if (n == -ERR_AGAIN)
 			err = channel_wait_writable(c);
 		else
@@ -575,17 +615,38 @@ int channel_flush(struct channel *c)
 		if (err < 0)
 			return err;
 	}
-	if (channel_error(c))
-		return channel_error(c);
-	c->out_pos = c->out_end = 0;
-	return 0;
+	return channel_error(c);
+}
+
+int channel_flush(struct channel *c)
+{
+	assert(!c->apart);
+	int err = channel_push(c, c->out, &c->out_pos, c->out_end);
+	if (err == 0)
+		c->out_pos = c->out_end = 0;
+	return err;
+}
+
+int channel_send_data(struct channel *c, uint32_t id, uint8_t *bytes, size_t len)
+{
+	assert(len <= c->chunk_size);
+	uint8_t *frame = bytes - FRAME_HEADER_LEN;
+	size_t sent = 0;
+	frame_encode(frame, MSG_DATA, id, NULL, (uint32_t)len);
+	int err = channel_flush(c);
+	if (err < 0)
+		return err;
+	c->apart = true;
+	err = channel_push(c, frame, &sent, FRAME_HEADER_LEN + len);
+	c->apart = false;
+	return err;
 }
 
 int channel_poll(struct channel *c)
 {
 	if (!c->readable || c->in_readable)
 		return channel_error(c);
-	if (!channel_has_input(c) && !line_is_readable(&c->line))
+	if (!channel_is_readable(c))
 		return channel_error(c);
 	return channel_absorb(c);
 }

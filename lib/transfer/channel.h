@@ -119,6 +119,10 @@ int channel_try_read(struct channel *c, struct channel_msg *out) MUST_CHECK;
  * it is used up (0).  The count or -ERR_…. */
 ssize_t channel_read_data(struct channel *c, const uint8_t **out) MUST_CHECK;
 
+/* The same into BUF, CAP bytes at the most, by way of no buffer of ours: for a payload
+ * that is handed on to another thread. */
+ssize_t channel_read_data_into(struct channel *c, uint8_t *buf, size_t cap) MUST_CHECK;
+
 /* Reads and forgets the rest of the file under way, to its END or ABORT. */
 int channel_drain(struct channel *c) MUST_CHECK;
 
@@ -128,6 +132,8 @@ int channel_drain(struct channel *c) MUST_CHECK;
  */
 int channel_wait(struct channel *c, int timeout_ms, int stop_fd) MUST_CHECK;
 
+/* Whether the peer has sent something that was not looked at yet. */
+bool channel_is_readable(struct channel *c);
 /* Whether bytes are buffered that channel_read has not yet used. */
 bool channel_has_input(const struct channel *c);
 
@@ -156,6 +162,10 @@ int channel_end(struct channel *c, struct wcur *w, uint8_t type, uint32_t id) MU
 uint8_t *channel_reserve_data(struct channel *c, size_t len);
 int channel_commit_data(struct channel *c, uint32_t id, size_t len) MUST_CHECK;
 int channel_error(const struct channel *c);
+/* A DATA frame that stands in a buffer of the caller's: LEN bytes, and FRAME_HEADER_LEN
+ * before them, which are written to.  Sent when this returns. */
+int channel_send_data(
+	struct channel *c, uint32_t id, uint8_t *bytes, size_t len) MUST_CHECK;
 
 int channel_flush(struct channel *c) MUST_CHECK;
 /* Looks, without waiting, whether the peer has sent something, and calls the readable

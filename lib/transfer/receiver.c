@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "transfer/receiver.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/err.h"
-#include "os/fd.h"
+#include "transfer/writer.h"
 
 /* The state of one reception. */
 struct reception {
 	const struct receiver *r;    /* borrowed */
 	const struct msg_file *file; /* borrowed */
 	struct received *out;        /* borrowed */
-	uint64_t pos;                /* bytes of the file so far */
-	int failed; /* -ERR_…: this file cannot succeed; we only drain */
-	bool ended; /* END or ABORT has come */
+	struct writer writer;
+	uint64_t pos; /* bytes of the file so far */
+	int failed;   /* -ERR_…: this file cannot succeed; we only drain */
+	bool ended;   /* END or ABORT has come */
 };
 
 /* Marks the file as failed and tells whoever wants to know.  Nonzero: leave. */
@@ -26,33 +24,6 @@ static int reception_fail(struct reception *rc, int err)
 		return 0;
 	rc->failed = err;
 	return rc->r->failed ? rc->r->failed(rc->r->ctx, err) : 0;
-}
-
-static int write_at(int fd, const uint8_t *p, size_t len, uint64_t offset)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -err_from_errno(errno) : -ERR_IO;
-		p += n;
-		len -= (size_t)n;
-		offset += (size_t)n;
-	}
-	return 0;
-}
-
-/* Hashes and writes LEN bytes while they are in cache. */
-static int reception_store(struct reception *rc, const uint8_t *p, size_t len)
-{
-	if (rc->failed)
-		return 0;
-	int err = digest_update(rc->r->digest, p, len);
-	if (err == 0)
-		err = rc->r->stream ? fd_write_full(rc->r->fd, p, len)
-				    : write_at(rc->r->fd, p, len, rc->pos);
-	return err < 0 ? reception_fail(rc, err) : 0;
 }
 
 static int reception_admit(struct reception *rc, uint32_t len)
@@ -65,32 +36,75 @@ static int reception_admit(struct reception *rc, uint32_t len)
 	return err < 0 ? reception_fail(rc, err) : 0;
 }
 
+/* Everybody who counts is told that N bytes more have come. */
+static void reception_count(struct reception *rc, size_t n)
+{
+	rc->pos += n;
+	if (rc->r->progress)
+		rc->r->progress(rc->r->ctx, n);
+}
+
+/* The payload of a DATA frame, hashed and written here while it is in cache. */
+static int reception_store(struct reception *rc)
+{
+	const uint8_t *p;
+	ssize_t n;
+	while ((n = channel_read_data(rc->r->channel, &p)) > 0) {
+		int err = rc->failed ? 0 : writer_store(&rc->writer, p, (size_t)n);
+		if (err < 0)
+			err = reception_fail(rc, err);
+		if (err < 0)
+			return err;
+		reception_count(rc, (size_t)n);
+	}
+	return (int)n;
+}
+
+/* The next block for the writer's thread; without one, that has failed. */
+static int reception_block(struct reception *rc, struct block **out)
+{
+	*out = ring_fill(rc->writer.ring);
+	return *out ? 0 : reception_fail(rc, ring_error(rc->writer.ring));
+}
+
+/* The payload of a DATA frame, block by block for the writer's thread. */
+static int reception_hand_over(struct reception *rc)
+{
+	struct channel *c = rc->r->channel;
+	ssize_t n = 1;
+	while (n > 0 && !rc->failed) {
+		struct block *b;
+		int err = reception_block(rc, &b);
+		if (err < 0)
+			return err;
+		while (b && b->len < RING_BLOCK &&
+			(n = channel_read_data_into(
+				 c, b->bytes + b->len, RING_BLOCK - b->len)) > 0) {
+			b->len += (size_t)n;
+			reception_count(rc, (size_t)n);
+		}
+		if (b && b->len > 0)
+			ring_filled(rc->writer.ring);
+	}
+	return n < 0 ? (int)n : 0;
+}
+
 static int reception_data(struct reception *rc, uint32_t len)
 {
 	/* A size that was announced is a promise: more is never written. */
 	if (rc->file->size != MSG_SIZE_UNKNOWN && rc->file->size - rc->pos < len)
 		return -ERR_PROTOCOL;
-	const uint8_t *p;
-	ssize_t n;
 	/* Before there is a piece at hand: whoever is asked may use the channel. */
-	int asked = reception_admit(rc, len);
-	if (asked < 0)
-		return asked;
-	while ((n = channel_read_data(rc->r->channel, &p)) > 0) {
-		int err = reception_store(rc, p, (size_t)n);
-		if (err < 0)
-			return err;
-		rc->pos += (size_t)n;
-		if (rc->r->progress)
-			rc->r->progress(rc->r->ctx, (uint64_t)n);
-	}
-	return (int)n;
+	int err = reception_admit(rc, len);
+	if (err == 0 && rc->writer.ring)
+		err = reception_hand_over(rc);
+	/* Also what is left of the frame when there is no use for it any more. */
+	return err < 0 ? err : reception_store(rc);
 }
 
 static int reception_check(struct reception *rc, const struct channel_msg *m)
 {
 	struct msg_check check;
-	uint8_t ours[DIGEST_LEN];
 	int err = msg_check_decode(&check, m->payload, m->len);
 	if (err < 0)
 		return err;
@@ -98,16 +112,17 @@ static int reception_check(struct reception *rc, const struct channel_msg *m)
 		return -ERR_PROTOCOL;
 	if (rc->failed)
 		return 0;
-	err = digest_peek(rc->r->digest, ours);
-	if (err == 0 && memcmp(ours, check.digest, DIGEST_LEN) != 0)
-		err = -ERR_MISMATCH;
-	if (err < 0)
-		return reception_fail(rc, err);
-	/* Only starts the writing; a failure shows at the fsync. */
-	if (rc->r->write_behind)
-		sync_file_range(rc->r->fd, (off_t)rc->out->good,
-			(off_t)(rc->pos - rc->out->good), SYNC_FILE_RANGE_WRITE);
-	rc->out->good = rc->pos;
+	if (!rc->writer.ring) {
+		err = writer_check(&rc->writer, check.digest);
+		return err < 0 ? reception_fail(rc, err) : 0;
+	}
+	struct block *b;
+	err = reception_block(rc, &b);
+	if (err < 0 || !b)
+		return err;
+	b->has_check = true;
+	memcpy(b->check, check.digest, DIGEST_LEN);
+	ring_filled(rc->writer.ring);
 	return 0;
 }
 
@@ -121,13 +136,15 @@ static int reception_end(struct reception *rc, const struct channel_msg *m)
 	if (end.offset != rc->pos ||
 		(rc->file->size != MSG_SIZE_UNKNOWN && rc->pos != rc->file->size))
 		return -ERR_PROTOCOL;
+	err = writer_join(&rc->writer);
 	if (rc->failed)
 		return 0;
-	err = digest_finish(rc->r->digest, rc->out->digest);
+	if (err == 0)
+		err = digest_finish(rc->r->digest, rc->out->digest);
 	if (err == 0 && memcmp(rc->out->digest, end.digest, DIGEST_LEN) != 0)
 		err = -ERR_MISMATCH;
 	if (err == 0)
-		rc->out->good = rc->pos;
+		rc->writer.good = rc->pos;
 	if (err == 0 && rc->r->expected &&
 		memcmp(rc->out->digest, rc->r->expected, DIGEST_LEN) != 0)
 		err = -ERR_MISMATCH;
@@ -163,18 +180,53 @@ static int reception_step(struct reception *rc, const struct channel_msg *m)
 	}
 }
 
+/* The sender lets us wait: time to see whether the writer has come to a bad end, which
+ * the sender may be waiting to hear. */
+static int reception_settle(struct reception *rc)
+{
+	if (!rc->writer.ring || rc->failed || channel_is_readable(rc->r->channel))
+		return 0;
+	ring_settle(rc->writer.ring);
+	int err = ring_error(rc->writer.ring);
+	return err < 0 ? reception_fail(rc, err) : 0;
+}
+
+/* Whether a thread more is worth it. */
+static bool reception_is_large(const struct reception *rc)
+{
+	return rc->file->size != MSG_SIZE_UNKNOWN &&
+	       rc->file->size - rc->pos >= RING_FILE_MIN;
+}
+
 int receiver_receive(
 	const struct receiver *r, const struct msg_file *file, struct received *out)
 {
-	*out = (struct received){.good = file->offset};
+	*out = (struct received){0};
 	struct reception rc = {.r = r, .file = file, .out = out, .pos = file->offset};
 	int err = 0;
+	rc.writer = (struct writer){
+		.fd = r->fd,
+		.stream = r->stream,
+		.write_behind = r->write_behind,
+		.digest = r->digest,
+		.pos = file->offset,
+		.good = file->offset,
+	};
+	/* Without a thread it goes on all the same. */
+	if (r->parallel && !r->stream && reception_is_large(&rc))
+		(void)!writer_start(&rc.writer);
 	while (err == 0 && !rc.ended) {
 		struct channel_msg m;
-		err = channel_read(r->channel, &m);
+		err = reception_settle(&rc);
+		if (err == 0)
+			err = channel_read(r->channel, &m);
 		if (err == 0)
 			err = reception_step(&rc, &m);
 	}
+	int failed = writer_join(&rc.writer);
+	if (rc.failed == 0)
+		rc.failed = failed;
 	out->size = rc.pos;
+	out->good = rc.writer.good;
 	return err < 0 ? err : rc.failed;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The receiving role: DATA, CHECK, END written to a stage and verified.  The
- * same code receives the client's get and the daemon's put.  One thread.
+ * same code receives the client's get and the daemon's put: in the thread that calls, or,
+ * where a processor is free, with a second one behind it (transfer/writer.h).
  */
 #ifndef SOCKD_TRANSFER_RECEIVER_H
 #define SOCKD_TRANSFER_RECEIVER_H
@@ -19,6 +20,8 @@ struct receiver {
 	int fd;                  /* borrowed: the stage */
 	bool stream;             /* fd is a pipe or the like, written from where it is */
 	bool write_behind;       /* start writing to the disk while receiving */
+	bool parallel; /* a processor is free: a second thread hashes and writes a large
+			  file */
 	/* Optional: may the file have END bytes?  Asked before they are written; an error
 	 * fails the file, or ends the connection. */
 	int (*admit)(void *ctx, uint64_t end);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "transfer/reader.h"
 
 /* Chunks smaller than this are not worth a look at the socket in between. */
 #define POLL_MIN (64u << 10)
@@ -54,75 +55,96 @@ struct step {
 	int failed;
 };
 
-/* Reads, hashes and sends the chunk at POS. */
-static struct step send_chunk(
-	const struct sender *s, uint32_t id, struct source *source, uint64_t pos)
+/* One file under way. */
+struct sending {
+	const struct sender *s; /* borrowed */
+	uint32_t id;
+	struct source *source; /* borrowed */
+	uint64_t pos;
+	struct reader reader; /* where it is APART */
+	bool apart;
+};
+
+/* Reads into the channel's own buffer what is next, and sends it. */
+static struct step send_inline(struct sending *g, struct block *chunk)
 {
-	/* No chunk crosses a checkpoint, wherever a resume began. */
-	size_t len = CHECKPOINT_INTERVAL - (size_t)(pos % CHECKPOINT_INTERVAL);
-	if (len > channel_chunk_size(s->channel))
-		len = channel_chunk_size(s->channel);
-	if (source->seekable && source->size - pos < len)
-		len = (size_t)(source->size - pos);
+	struct channel *c = g->s->channel;
+	size_t len = reader_chunk_len(g->source, g->pos, channel_chunk_size(c));
 	if (len == 0)
 		return (struct step){0};
-	uint8_t *buf = channel_reserve_data(s->channel, len);
-	if (!buf)
-		return (struct step){.fatal = channel_error(s->channel)};
-	ssize_t n = source_read(source, buf, len, pos);
-	if (n < 0)
-		return (struct step){.failed = (int)n};
-	if (source->seekable && (size_t)n < len)
-		return (struct step){.failed = -ERR_CHANGED};
-	if (n == 0)
-		return (struct step){0};
-	int err = digest_update(s->digest, buf, (size_t)n);
-	if (err < 0)
+	chunk->bytes = channel_reserve_data(c, len);
+	if (!chunk->bytes)
+		return (struct step){.fatal = channel_error(c)};
+	chunk->pos = g->pos;
+	int err = reader_chunk(g->source, g->s->digest, len, chunk);
+	if (err < 0 || chunk->len == 0)
 		return (struct step){.failed = err};
-	err = channel_commit_data(s->channel, id, (size_t)n);
-	if (err == 0 && n >= POLL_MIN)
-		err = channel_poll(s->channel);
-	return (struct step){.len = (size_t)n, .fatal = err};
+	err = channel_commit_data(c, g->id, chunk->len);
+	return (struct step){.len = chunk->len, .fatal = err};
 }
 
-static int send_checkpoint(const struct sender *s, uint32_t id, uint64_t pos)
+/* Sends what the reader has read. */
+static struct step send_apart(struct sending *g, struct block *chunk)
 {
-	struct msg_check m = {.offset = pos};
-	int err = digest_peek(s->digest, m.digest);
-	return err < 0 ? err : send_check(s, MSG_CHECK, id, &m);
+	struct block *b = ring_use(g->reader.ring);
+	if (!b)
+		return (struct step){.failed = ring_error(g->reader.ring)};
+	int err = channel_send_data(g->s->channel, g->id, b->bytes, b->len);
+	*chunk = *b;
+	ring_used(g->reader.ring);
+	return (struct step){.len = chunk->len, .fatal = err};
 }
 
-/* The data from OFFSET on; *POS_OUT is where it ended. */
-static struct step send_data(const struct sender *s, uint32_t id, struct source *source,
-	uint64_t offset, uint64_t *pos_out)
+static struct step send_chunk(struct sending *g)
 {
-	uint64_t pos = offset;
-	for (;;) {
-		struct step step = send_chunk(s, id, source, pos);
-		if (step.fatal || step.failed || step.len == 0) {
-			*pos_out = pos;
-			return step;
-		}
-		pos += step.len;
-		if (s->progress)
-			s->progress(s->ctx, step.len);
-		if (pos % CHECKPOINT_INTERVAL == 0 && pos != source->size)
-			step.fatal = send_checkpoint(s, id, pos);
-		if (step.fatal == 0 && s->interrupt)
-			step.failed = s->interrupt(s->ctx);
-		if (step.fatal || step.failed)
-			return step;
+	const struct sender *s = g->s;
+	struct block chunk;
+	struct step step = g->apart ? send_apart(g, &chunk) : send_inline(g, &chunk);
+	if (step.fatal || step.failed || step.len == 0)
+		return step;
+	g->pos += step.len;
+	if (s->progress)
+		s->progress(s->ctx, step.len);
+	if (chunk.has_check) {
+		struct msg_check m = {.offset = g->pos};
+		memcpy(m.digest, chunk.check, DIGEST_LEN);
+		step.fatal = send_check(s, MSG_CHECK, g->id, &m);
 	}
+	if (step.fatal == 0 && step.len >= POLL_MIN)
+		step.fatal = channel_poll(s->channel);
+	if (step.fatal == 0 && s->interrupt)
+		step.failed = s->interrupt(s->ctx);
+	return step;
+}
+
+/* The data from g->pos on, which is then where it ended. */
+static struct step send_data(struct sending *g)
+{
+	struct step step;
+	if (g->s->parallel && g->source->seekable &&
+		g->source->size - g->pos >= RING_FILE_MIN)
+		g->apart = reader_start(&g->reader, g->source, g->s->digest, g->pos,
+				   channel_chunk_size(g->s->channel)) == 0;
+	do
+		step = send_chunk(g);
+	while (step.fatal == 0 && step.failed == 0 && step.len > 0);
+	if (g->apart) {
+		int err = reader_join(&g->reader);
+		if (step.failed == 0)
+			step.failed = err;
+	}
+	return step;
 }
 
 int sender_send(const struct sender *s, uint32_t id, struct source *source,
 	uint64_t offset, struct sent *out)
 {
-	struct msg_check end = {0};
+	struct sending g = {.s = s, .id = id, .source = source, .pos = offset};
 	int err = send_file(s, id, source, offset);
 	if (err < 0)
 		return err;
-	struct step step = send_data(s, id, source, offset, &end.offset);
+	struct step step = send_data(&g);
+	struct msg_check end = {.offset = g.pos};
 	if (step.fatal)
 		return step.fatal;
 	if (step.failed == 0)

@@ -3,8 +3,8 @@
  * The sending role: a file as FILE, DATA, CHECK, END.  The same code sends
  * the client's put and the daemon's get.
  *
- * Each byte is read into the connection's own buffer, hashed there and sent
- * from there.  One thread.
+ * Each byte is read into a buffer, hashed there and sent from there: by the thread that
+ * calls, or, where a processor is free, by a second one ahead of it (transfer/reader.h).
  */
 #ifndef SOCKD_TRANSFER_SENDER_H
 #define SOCKD_TRANSFER_SENDER_H
@@ -20,6 +20,7 @@
 struct sender {
 	struct channel *channel; /* borrowed */
 	struct digest *digest;   /* borrowed; covers the first OFFSET bytes */
+	bool parallel; /* a processor is free: a large file is read by a second thread */
 	/* Optional: BYTES more were sent. */
 	void (*progress)(void *ctx, uint64_t bytes);
 	/* Optional: asked once a chunk; nonzero (-ERR_…) gives this file up. */

@@ -28,8 +28,8 @@ SRC = os.environ.get("SOCKD_SRCDIR", os.path.join(os.path.dirname(os.path.abspat
 PAGE = 4096
 HELD_BLOCK = 256 << 10
 POPULATE_WRITE = 23  # madvise(2); Python has no name for it
-MEMORY_PEERS = (peers.SockdNoSync, peers.SockdTls, peers.Limit, peers.Rsync, peers.Nginx, peers.Scp,
-                peers.Digests)
+MEMORY_PEERS = (peers.SockdNoSync, peers.SockdTls, peers.Limit, peers.LimitTls, peers.Rsync,
+                peers.Nginx, peers.Scp, peers.Digests)
 DISK_PEERS = (peers.Sockd, peers.RsyncFsync)
 
 
@@ -177,6 +177,10 @@ def measure(arenas, loads, options):
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr, flush=True)
 
 
+def is_wanted(kind, options):
+    return any(word in kind.name for word in options.only.split(","))
+
+
 @contextlib.contextmanager
 def running(arenas):
     """The daemons of all peers."""
@@ -200,7 +204,7 @@ def options_parse(argv):
     parser.add_argument("--tree", default="/usr/include", help="the real tree (/usr/include)")
     parser.add_argument("--size", type=int, help="bytes of the large file (1 GiB)")
     parser.add_argument("--count", type=int, help="number of small files (10000)")
-    parser.add_argument("--only", default="", help="peers whose name has this in it")
+    parser.add_argument("--only", default="", help="peers whose name has one of these in it, separated by commas")
     parser.add_argument("--quick", action="store_true",
                         help="one round, little data, every byte compared")
     parser.add_argument("--write-readme", action="store_true", help="put the table into README")
@@ -219,7 +223,7 @@ def bench(options):
             tempfile.TemporaryDirectory(prefix="bench.", dir=options.disk) as disk:
         for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):  # keys of this run alone
             os.environ[variable] = os.path.join(memory, variable.lower())
-        memory_peers, disk_peers = ([kind for kind in kinds if options.only in kind.name]
+        memory_peers, disk_peers = ([kind for kind in kinds if is_wanted(kind, options)]
                                     for kinds in (MEMORY_PEERS, DISK_PEERS))
         arenas = [Arena("in memory", memory, memory_peers, flushed=False),
                   Arena("flushed to disk", disk, disk_peers, flushed=True)]

@@ -314,6 +314,7 @@ class Limit(Peer):
     about = "tests/bench/limit.c; read, SHA-256, send, receive, SHA-256, write, and nothing else"
     program = os.path.join(os.environ.get("SOCKD_BUILDDIR", "."), "tests/bench/limit")
     needs = (program,)
+    how = ()
 
     def version(self):
         return None
@@ -322,12 +323,19 @@ class Limit(Peer):
         pass
 
     def put(self, source, into):
-        return [self.program, self.path(source), self.path(into, os.path.basename(source))]
+        return [self.program, *self.how, self.path(source), self.path(into, os.path.basename(source))]
 
-    get = put
+    def get(self, source, into):
+        return self.put(source, into)
 
     def can(self, direction, files):
         return len(files) == 1
+
+
+class LimitTls(Limit):
+    name = "limit, TLS"
+    about = "the same over TLS 1.3, AES-128-GCM"
+    how = ("--tls",)
 
 
 class Digests(Peer):

@@ -286,3 +286,29 @@ Test(sock, tune_without_timeout)
 	cr_assert_eq(option(fd, IPPROTO_TCP, TCP_NODELAY), 1);
 	cr_assert_eq(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
 }
+
+/* What a datagram socket is connected to: no packet is sent. */
+static bool is_within(const char *ours, const char *its)
+{
+	struct sock_addr from[1], to[1];
+	int one = 1;
+	FD_OWNED fd = socket(AF_INET, SOCK_DGRAM, 0);
+	cr_assert_eq(sock_resolve(ours, 0, false, from, 1), 1);
+	cr_assert_eq(sock_resolve(its, 9, false, to, 1), 1);
+	cr_assert_eq(setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one)), 0);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&from->ss, from->len), 0);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&to->ss, to->len), 0);
+	return sock_is_within(fd);
+}
+
+Test(sock, both_ends_on_this_machine)
+{
+	int local[2];
+	cr_assert_not(sock_is_within(-1));
+	cr_assert(is_within("127.0.0.1", "127.0.0.1"));
+	cr_assert(is_within("127.0.0.1", "127.0.0.2"));
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, local), 0);
+	cr_assert(sock_is_within(local[0]));
+	close(local[0]);
+	close(local[1]);
+}

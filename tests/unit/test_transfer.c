@@ -7,6 +7,7 @@
 #include "transfer/sender.h"
 
 #include <poll.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -15,6 +16,12 @@
 #include "pair.h"
 #include "scratch.h"
 #include "transfer/prefix.h"
+
+/* test_transfer_parallel.c runs the same with a second thread on each side. */
+#ifndef PARALLEL
+#define SUITE    transfer
+#define PARALLEL false
+#endif
 
 #define ID      7u
 #define C       CHECKPOINT_INTERVAL
@@ -61,6 +68,7 @@ struct receiving {
 	bool stream, write_behind;
 	uint64_t progressed;
 	int failures, failure;
+	sem_t has_failed;
 	struct msg_file file;
 	struct received got;
 	int result;
@@ -77,6 +85,7 @@ struct middle {
 	int checks;       /* that came, at every multiple of C */
 	bool crossed; /* a DATA frame went over a checkpoint, or a CHECK came elsewhere */
 	uint32_t longest; /* DATA */
+	bool patient;     /* after a CHECK nothing comes until the receiver has failed */
 };
 
 static struct scratch top;
@@ -119,6 +128,7 @@ static void release(void)
 	fd_close(mid.to);
 	tx = (struct sending){.source.fd = -1, .own_fd = -1};
 	rx = (struct receiving){.fd = -1};
+	sem_init(&rx.has_failed, 0, 0);
 	mid = (struct middle){
 		.from = -1, .to = -1, .flip_at = NOWHERE, .cut_at = NOWHERE};
 }
@@ -129,7 +139,7 @@ static void teardown(void)
 	scratch_fini(&top);
 }
 
-TestSuite(transfer, .init = setup, .fini = teardown, .timeout = 250);
+TestSuite(SUITE, .init = setup, .fini = teardown, .timeout = 250);
 
 /* A new connection, on which SENDER has the role that sends. */
 static void connect_both(enum role sender, uint32_t chunk_size)
@@ -234,6 +244,7 @@ static void *send_it(void *arg)
 	struct sending *s = arg;
 	struct sender sender = {.channel = s->channel,
 		.digest = s->digest,
+		.parallel = PARALLEL,
 		.progress = count_sent,
 		.interrupt = ask_interrupted,
 		.ctx = s,
@@ -285,7 +296,14 @@ static bool pass_frame(struct middle *m)
 			pass = FRAME_HEADER_LEN + (size_t)(m->cut_at - m->pos);
 		m->pos += len;
 	}
-	return fd_write_full(m->to, frame, pass) == 0 && pass == FRAME_HEADER_LEN + len;
+	if (fd_write_full(m->to, frame, pass) < 0 || pass < FRAME_HEADER_LEN + len)
+		return false;
+	if (m->patient && frame[0] == MSG_CHECK) {
+		m->patient = false;
+		while (sem_wait(&rx.has_failed) < 0)
+			;
+	}
+	return true;
 }
 
 static void *pass_on(void *arg)
@@ -310,6 +328,7 @@ static int count_failure(void *ctx, int err)
 
 	r->failures++;
 	r->failure = err;
+	sem_post(&r->has_failed);
 	return 0;
 }
 
@@ -320,6 +339,7 @@ static void receive_it(struct receiving *r)
 		.fd = r->fd,
 		.stream = r->stream,
 		.write_behind = r->write_behind,
+		.parallel = PARALLEL,
 		.progress = count_received,
 		.failed = count_failure,
 		.ctx = r,
@@ -450,13 +470,13 @@ static void transfer_in_either_direction(size_t i, enum role sender)
 		  rx.file.mtime.nsec == 0);
 }
 
-Test(transfer, the_client_sends)
+Test(SUITE, the_client_sends)
 {
 	for (size_t i = 0; i < ARRAY_LEN(files); i++)
 		transfer_in_either_direction(i, ROLE_CLIENT);
 }
 
-Test(transfer, the_server_sends)
+Test(SUITE, the_server_sends)
 {
 	for (size_t i = 0; i < ARRAY_LEN(files); i += 2)
 		transfer_in_either_direction(i, ROLE_SERVER);
@@ -472,7 +492,7 @@ static void *feed_pipe(void *arg)
 }
 
 /* From a pipe, whose size nobody knows. */
-Test(transfer, a_stream_ends_where_it_ends)
+Test(SUITE, a_stream_ends_where_it_ends)
 {
 	static const size_t sizes[] = {0, 1, SMALL, SMALL + 1, 100000, C, C + 1};
 
@@ -511,7 +531,7 @@ static const struct {
 	{CONTENT - 1, CONTENT - 1, CONTENT - 1},
 };
 
-Test(transfer, a_wrong_byte_is_found_at_the_next_checkpoint)
+Test(SUITE, a_wrong_byte_is_found_at_the_next_checkpoint)
 {
 	for (size_t i = 0; i < ARRAY_LEN(flips); i++) {
 		connect_both(ROLE_CLIENT, 256 << 10);
@@ -531,6 +551,18 @@ Test(transfer, a_wrong_byte_is_found_at_the_next_checkpoint)
 	}
 }
 
+Test(SUITE, a_wrong_byte_is_told_though_nothing_more_comes)
+{
+	connect_both(ROLE_CLIENT, 256 << 10);
+	open_source(CONTENT);
+	resume_at(0);
+	mid.flip_at = 17;
+	mid.patient = true;
+	transfer();
+	cr_assert(rx.failures == 1 && rx.failure == -ERR_MISMATCH, "%d", rx.failure);
+	cr_assert(rx.result == -ERR_MISMATCH && rx.got.good == 0 && rx.goes_on);
+}
+
 static const struct {
 	uint64_t offset, cut_at, good;
 } cuts[] = {
@@ -542,7 +574,7 @@ static const struct {
 	{C + 1000, 2 * C + 1, 2 * C},
 };
 
-Test(transfer, a_cut_leaves_what_is_verified)
+Test(SUITE, a_cut_leaves_what_is_verified)
 {
 	for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
 		connect_both(ROLE_SERVER, 256 << 10);
@@ -560,7 +592,7 @@ Test(transfer, a_cut_leaves_what_is_verified)
 }
 
 /* The sender notices, too, when there is enough left to send. */
-Test(transfer, a_cut_ends_the_sending)
+Test(SUITE, a_cut_ends_the_sending)
 {
 	connect_both(ROLE_CLIENT, 256 << 10);
 	open_source(CONTENT);
@@ -587,7 +619,7 @@ static const struct {
 	{"interrupted", INTERRUPTED, ERR_SHUTDOWN},
 };
 
-Test(transfer, a_source_that_changes_is_given_up)
+Test(SUITE, a_source_that_changes_is_given_up)
 {
 	for (size_t i = 0; i < ARRAY_LEN(accidents); i++) {
 		connect_both(i % 2 ? ROLE_SERVER : ROLE_CLIENT, SMALL);
@@ -600,7 +632,7 @@ Test(transfer, a_source_that_changes_is_given_up)
 	}
 }
 
-Test(transfer, a_source_that_lost_its_name_has_not_changed)
+Test(SUITE, a_source_that_lost_its_name_has_not_changed)
 {
 	connect_both(ROLE_CLIENT, SMALL);
 	open_source(C + 1000);
@@ -611,7 +643,7 @@ Test(transfer, a_source_that_lost_its_name_has_not_changed)
 	assert_transferred(C + 1000, "replaced");
 }
 
-Test(transfer, a_reason_of_this_end_is_not_told)
+Test(SUITE, a_reason_of_this_end_is_not_told)
 {
 	connect_both(ROLE_CLIENT, SMALL);
 	open_source(100000);
@@ -622,7 +654,7 @@ Test(transfer, a_reason_of_this_end_is_not_told)
 	cr_assert_eq(rx.result, -ERR_ABORTED);
 }
 
-Test(transfer, a_source_shorter_than_the_offset_has_changed)
+Test(SUITE, a_source_shorter_than_the_offset_has_changed)
 {
 	connect_both(ROLE_CLIENT, SMALL);
 	open_source(100000);
@@ -632,7 +664,7 @@ Test(transfer, a_source_shorter_than_the_offset_has_changed)
 	assert_given_up(ERR_CHANGED, "shorter");
 }
 
-Test(transfer, a_source_that_cannot_be_read_is_given_up)
+Test(SUITE, a_source_that_cannot_be_read_is_given_up)
 {
 	connect_both(ROLE_SERVER, SMALL);
 	open_source(100000);
@@ -643,7 +675,7 @@ Test(transfer, a_source_that_cannot_be_read_is_given_up)
 	assert_given_up(ERR_IO, "unreadable");
 }
 
-Test(transfer, an_expected_digest_is_kept_or_the_file_given_up)
+Test(SUITE, an_expected_digest_is_kept_or_the_file_given_up)
 {
 	for (int wrong = 0; wrong < 2; wrong++) {
 		uint8_t expected[DIGEST_LEN];
@@ -661,7 +693,7 @@ Test(transfer, an_expected_digest_is_kept_or_the_file_given_up)
 	}
 }
 
-Test(transfer, the_receiver_expects_a_digest)
+Test(SUITE, the_receiver_expects_a_digest)
 {
 	for (int wrong = 0; wrong < 2; wrong++) {
 		uint8_t expected[DIGEST_LEN];
@@ -692,7 +724,7 @@ static const struct {
 	{"file", true, 0},
 };
 
-Test(transfer, only_what_can_be_read_to_an_end_is_a_source)
+Test(SUITE, only_what_can_be_read_to_an_end_is_a_source)
 {
 	cr_assert_eq(mkfifoat(top.fd, "fifo", 0600), 0);
 	scratch_file(top.fd, "file", "12345");
@@ -716,7 +748,7 @@ Test(transfer, only_what_can_be_read_to_an_end_is_a_source)
 /* -- Targets that fail
  * -------------------------------------------------------------------- */
 
-Test(transfer, a_full_disk_drains_the_rest)
+Test(SUITE, a_full_disk_drains_the_rest)
 {
 	connect_both(ROLE_CLIENT, 64 << 10);
 	open_source(CONTENT);
@@ -728,7 +760,7 @@ Test(transfer, a_full_disk_drains_the_rest)
 	cr_assert_eq(tx.result, 0);
 }
 
-Test(transfer, what_was_verified_before_the_disk_was_full_is_good)
+Test(SUITE, what_was_verified_before_the_disk_was_full_is_good)
 {
 	struct rlimit limit = {.rlim_cur = C + 1000, .rlim_max = RLIM_INFINITY};
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "transfer/reader.h"
+
+#include "base/err.h"
+#include "os/thread.h"
+#include "wire/frame.h"
+
+size_t reader_chunk_len(const struct source *source, uint64_t pos, size_t cap)
+{
+	size_t len = CHECKPOINT_INTERVAL - (size_t)(pos % CHECKPOINT_INTERVAL);
+	if (len > cap)
+		len = cap;
+	if (source->seekable && source->size - pos < len)
+		len = (size_t)(source->size - pos);
+	return len;
+}
+
+int reader_chunk(
+	struct source *source, struct digest *digest, size_t len, struct block *chunk)
+{
+	chunk->len = 0;
+	chunk->has_check = false;
+	if (len == 0)
+		return 0;
+	ssize_t n = source_read(source, chunk->bytes, len, chunk->pos);
+	if (n < 0)
+		return (int)n;
+	if (source->seekable && (size_t)n < len)
+		return -ERR_CHANGED;
+	if (n == 0)
+		return 0;
+	int err = digest_update(digest, chunk->bytes, (size_t)n);
+	if (err < 0)
+		return err;
+	chunk->len = (size_t)n;
+	uint64_t end = chunk->pos + chunk->len;
+	chunk->has_check = end % CHECKPOINT_INTERVAL == 0 && end != source->size;
+	return chunk->has_check ? digest_peek(digest, chunk->check) : 0;
+}
+
+static void *reader_main(void *arg)
+{
+	struct reader *r = arg;
+	struct block *b;
+	uint64_t pos = r->offset;
+	int err = 0;
+	while (err == 0 && pos < r->source->size && (b = ring_fill(r->ring))) {
+		b->pos = pos;
+		err = reader_chunk(r->source, r->digest,
+			reader_chunk_len(r->source, pos, r->cap), b);
+		pos += b->len;
+		if (err == 0)
+			ring_filled(r->ring);
+	}
+	ring_end(r->ring, err);
+	return NULL;
+}
+
+int reader_start(struct reader *r, struct source *source, struct digest *digest,
+	uint64_t offset, size_t cap)
+{
+	*r = (struct reader){
+		.source = source,
+		.digest = digest,
+		.offset = offset,
+		.cap = cap < RING_BLOCK ? cap : RING_BLOCK,
+	};
+	int err = ring_new(&r->ring);
+	if (err == 0)
+		err = thread_start(&r->thread, reader_main, r);
+	if (err < 0)
+		ring_free(r->ring);
+	return err;
+}
+
+int reader_join(struct reader *r)
+{
+	ring_stop(r->ring, 0);
+	pthread_join(r->thread, NULL);
+	int err = ring_error(r->ring);
+	ring_free(r->ring);
+	r->ring = NULL;
+	return err;
+}
