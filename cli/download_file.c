@@ -53,7 +53,7 @@ static int check_space(const struct reception *rx)
 	struct statvfs fs;
 	uint64_t need = rx->file.size - rx->file.offset;
 	if (rx->file.size == MSG_SIZE_UNKNOWN || need < CHECKPOINT_INTERVAL ||
-		fstatvfs(rx->parent->fd, &fs) < 0)
+		(rx->file.flags & FILE_SPARSE) || fstatvfs(rx->parent->fd, &fs) < 0)
 		return 0;
 	return need > (uint64_t)fs.f_bavail * fs.f_frsize ? -ERR_NO_SPACE : 0;
 }

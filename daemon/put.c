@@ -122,7 +122,7 @@ static int upload_precheck(struct upload *u)
 	}
 	struct statvfs fs;
 	if (!is_large(&u->file) || u->file.size == MSG_SIZE_UNKNOWN ||
-		fstatvfs(u->parent->fd, &fs) < 0)
+		(u->file.flags & FILE_SPARSE) || fstatvfs(u->parent->fd, &fs) < 0)
 		return 0;
 	uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize,
 		 need = u->file.size - u->file.offset;

@@ -119,6 +119,7 @@ e2e_tests = \
 	tests/e2e/secondimpl.py \
 	tests/e2e/secondtls.py \
 	tests/e2e/server.py \
+	tests/e2e/sparse.py \
 	tests/e2e/transfer.py \
 	tests/e2e/trees.py \
 	tests/e2e/trust.py

@@ -356,7 +356,8 @@ static int channel_read_frame(struct channel *c, struct channel_msg *out, bool w
 	if (err < 0)
 		return err;
 	*out = (struct channel_msg){.type = f.type, .id = f.id, .len = f.len};
-	c->direct = c->direct && (f.type == MSG_DATA || f.type == MSG_CHECK);
+	c->direct = c->direct &&
+		    (f.type == MSG_DATA || f.type == MSG_HOLE || f.type == MSG_CHECK);
 	if (f.type == MSG_DATA) {
 		if (f.len > c->chunk_size)
 			return -ERR_PROTOCOL;

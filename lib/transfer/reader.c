@@ -1,39 +1,49 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "transfer/reader.h"
 
+#include <string.h>
+
 #include "base/err.h"
 #include "os/thread.h"
 #include "wire/frame.h"
 
-size_t reader_chunk_len(const struct source *source, uint64_t pos, size_t cap)
+struct extent reader_next(struct source *source, uint64_t pos, size_t cap)
 {
-	size_t len = CHECKPOINT_INTERVAL - (size_t)(pos % CHECKPOINT_INTERVAL);
-	if (len > cap)
-		len = cap;
-	if (source->seekable && source->size - pos < len)
-		len = (size_t)(source->size - pos);
-	return len;
+	struct extent next = {
+		.len = CHECKPOINT_INTERVAL - (size_t)(pos % CHECKPOINT_INTERVAL)};
+	if (next.len > cap)
+		next.len = cap;
+	if (source->seekable && source->size - pos < next.len)
+		next.len = (size_t)(source->size - pos);
+	next.len = source_extent(source, pos, next.len, &next.hole);
+	return next;
 }
 
-int reader_chunk(
-	struct source *source, struct digest *digest, size_t len, struct block *chunk)
+static bool all_zeros(const uint8_t *bytes, size_t len)
 {
-	chunk->len = 0;
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+}
+
+int reader_chunk(struct source *source, struct digest *digest, const struct extent *next,
+	struct block *chunk)
+{
+	chunk->len = chunk->hole = 0;
 	chunk->has_check = false;
-	if (len == 0)
+	if (next->len == 0)
 		return 0;
-	ssize_t n = source_read(source, chunk->bytes, len, chunk->pos);
+	ssize_t n = source_read(source, chunk->bytes, next->len, chunk->pos);
 	if (n < 0)
 		return (int)n;
-	if (source->seekable && (size_t)n < len)
+	if (source->seekable && (size_t)n < next->len)
 		return -ERR_CHANGED;
 	if (n == 0)
 		return 0;
 	int err = digest_update(digest, chunk->bytes, (size_t)n);
 	if (err < 0)
 		return err;
-	chunk->len = (size_t)n;
-	uint64_t end = chunk->pos + chunk->len;
+	bool is_hole = next->hole && all_zeros(chunk->bytes, (size_t)n);
+	*(is_hole ? &chunk->hole : &chunk->len) = (size_t)n;
+	uint64_t end = chunk->pos + (size_t)n;
 	chunk->has_check = end % CHECKPOINT_INTERVAL == 0 && end != source->size;
 	return chunk->has_check ? digest_peek(digest, chunk->check) : 0;
 }
@@ -45,10 +55,10 @@ static void *reader_main(void *arg)
 	uint64_t pos = r->offset;
 	int err = 0;
 	while (err == 0 && pos < r->source->size && (b = ring_fill(r->ring))) {
+		struct extent next = reader_next(r->source, pos, r->cap);
 		b->pos = pos;
-		err = reader_chunk(r->source, r->digest,
-			reader_chunk_len(r->source, pos, r->cap), b);
-		pos += b->len;
+		err = reader_chunk(r->source, r->digest, &next, b);
+		pos += b->len + b->hole;
 		if (err == 0)
 			ring_filled(r->ring);
 	}

@@ -17,16 +17,23 @@
 #include "transfer/ring.h"
 #include "transfer/source.h"
 
-/* How long the chunk at POS is, of CAP bytes at the most: none crosses a checkpoint,
- * wherever a resume began.  0: POS is the end. */
-size_t reader_chunk_len(const struct source *source, uint64_t pos, size_t cap);
+/* What is next of a source: LEN bytes, or a HOLE of so many; 0: the end. */
+struct extent {
+	size_t len;
+	bool hole;
+};
+
+/* The chunk at POS, of CAP bytes at the most: none crosses a checkpoint, wherever a
+ * resume began. */
+struct extent reader_next(struct source *source, uint64_t pos, size_t cap);
 
 /*
- * Reads and hashes the chunk at CHUNK->pos into CHUNK->bytes, reader_chunk_len of it, and
- * fills in the rest.  Fewer bytes come only where the size is not known, none at the end.
- * -ERR_IO, -ERR_CHANGED, -ERR_RESOURCE.
+ * Reads the chunk NEXT at CHUNK->pos into CHUNK->bytes and hashes it, and fills in the
+ * rest.  A hole is read and hashed like all else, and counts as one when it is nothing
+ * but zeros: to find that out costs a fraction of the hashing.  Fewer bytes come only
+ * where the size is not known, none at the end.  -ERR_IO, -ERR_CHANGED, -ERR_RESOURCE.
  */
-int reader_chunk(struct source *source, struct digest *digest, size_t len,
+int reader_chunk(struct source *source, struct digest *digest, const struct extent *next,
 	struct block *chunk) MUST_CHECK;
 
 /* The thread, which has SOURCE and DIGEST for itself until reader_join. */

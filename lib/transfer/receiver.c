@@ -89,10 +89,15 @@ static int reception_hand_over(struct reception *rc)
 	return n < 0 ? (int)n : 0;
 }
 
+/* A size that was announced is a promise: more is never written. */
+static bool reception_has_room(const struct reception *rc, uint32_t len)
+{
+	return rc->file->size == MSG_SIZE_UNKNOWN || rc->file->size - rc->pos >= len;
+}
+
 static int reception_data(struct reception *rc, uint32_t len)
 {
-	/* A size that was announced is a promise: more is never written. */
-	if (rc->file->size != MSG_SIZE_UNKNOWN && rc->file->size - rc->pos < len)
+	if (!reception_has_room(rc, len))
 		return -ERR_PROTOCOL;
 	/* Before there is a piece at hand: whoever is asked may use the channel. */
 	int err = reception_admit(rc, len);
@@ -100,6 +105,36 @@ static int reception_data(struct reception *rc, uint32_t len)
 		err = reception_hand_over(rc);
 	/* Also what is left of the frame when there is no use for it any more. */
 	return err < 0 ? err : reception_store(rc);
+}
+
+/* Zeros, which like DATA may not go over a checkpoint. */
+static int reception_hole(struct reception *rc, const struct channel_msg *m)
+{
+	struct msg_hole hole;
+	int err = msg_hole_decode(&hole, m->payload, m->len);
+	if (err < 0)
+		return err;
+	if (!reception_has_room(rc, hole.len) ||
+		rc->pos % CHECKPOINT_INTERVAL + hole.len > CHECKPOINT_INTERVAL)
+		return -ERR_PROTOCOL;
+	err = reception_admit(rc, hole.len);
+	if (err < 0)
+		return err;
+	if (rc->writer.ring && !rc->failed) {
+		struct block *b;
+		err = reception_block(rc, &b);
+		if (b) {
+			b->hole = hole.len;
+			ring_filled(rc->writer.ring);
+		}
+	} else if (!rc->failed) {
+		err = writer_hole(&rc->writer, hole.len);
+		if (err < 0)
+			err = reception_fail(rc, err);
+	}
+	if (err == 0)
+		reception_count(rc, hole.len);
+	return err;
 }
 
 static int reception_check(struct reception *rc, const struct channel_msg *m)
@@ -169,6 +204,8 @@ static int reception_step(struct reception *rc, const struct channel_msg *m)
 	switch (m->type) {
 	case MSG_DATA:
 		return reception_data(rc, m->len);
+	case MSG_HOLE:
+		return reception_hole(rc, m);
 	case MSG_CHECK:
 		return reception_check(rc, m);
 	case MSG_END:

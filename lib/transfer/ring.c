@@ -62,7 +62,7 @@ struct block *ring_fill(struct ring *r)
 	struct block *b = r->stopped ? NULL : &r->blocks[r->filled % RING_COUNT];
 	pthread_mutex_unlock(&r->lock);
 	if (b) {
-		b->len = 0;
+		b->len = b->hole = 0;
 		b->has_check = false;
 	}
 	return b;

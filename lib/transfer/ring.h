@@ -35,6 +35,7 @@ bool ring_pays(unsigned processors, unsigned transfers, int fd);
 struct block {
 	uint8_t *bytes; /* owned: RING_BLOCK of them, and FRAME_HEADER_LEN before them */
 	size_t len;
+	size_t hole;    /* instead of bytes, so many zeros; or 0 */
 	uint64_t pos;   /* of the first one in the file */
 	bool has_check; /* the file up to the end of this block has this digest */
 	uint8_t check[DIGEST_LEN];

@@ -32,6 +32,7 @@ static int send_file(
 		.offset = offset,
 		.mode = source->mode,
 		.mtime = source->mtime,
+		.flags = source->sparse ? FILE_SPARSE : 0,
 	};
 	struct wcur w;
 	channel_begin(s->channel, &w);
@@ -69,30 +70,42 @@ struct sending {
 static struct step send_inline(struct sending *g, struct block *chunk)
 {
 	struct channel *c = g->s->channel;
-	size_t len = reader_chunk_len(g->source, g->pos, channel_chunk_size(c));
-	if (len == 0)
+	struct extent next = reader_next(g->source, g->pos, channel_chunk_size(c));
+	if (next.len == 0)
 		return (struct step){0};
-	chunk->bytes = channel_reserve_data(c, len);
+	chunk->bytes = channel_reserve_data(c, next.len);
 	if (!chunk->bytes)
 		return (struct step){.fatal = channel_error(c)};
 	chunk->pos = g->pos;
-	int err = reader_chunk(g->source, g->s->digest, len, chunk);
-	if (err < 0 || chunk->len == 0)
+	int err = reader_chunk(g->source, g->s->digest, &next, chunk);
+	if (err < 0)
 		return (struct step){.failed = err};
-	err = channel_commit_data(c, g->id, chunk->len);
-	return (struct step){.len = chunk->len, .fatal = err};
+	if (chunk->len > 0)
+		err = channel_commit_data(c, g->id, chunk->len);
+	return (struct step){.len = chunk->len + chunk->hole, .fatal = err};
 }
 
 /* Sends what the reader has read. */
 static struct step send_apart(struct sending *g, struct block *chunk)
 {
 	struct block *b = ring_use(g->reader.ring);
+	int err = 0;
 	if (!b)
 		return (struct step){.failed = ring_error(g->reader.ring)};
-	int err = channel_send_data(g->s->channel, g->id, b->bytes, b->len);
+	if (b->len > 0)
+		err = channel_send_data(g->s->channel, g->id, b->bytes, b->len);
 	*chunk = *b;
 	ring_used(g->reader.ring);
-	return (struct step){.len = chunk->len, .fatal = err};
+	return (struct step){.len = chunk->len + chunk->hole, .fatal = err};
+}
+
+static int send_hole(const struct sending *g, size_t len)
+{
+	struct msg_hole m = {.len = (uint32_t)len};
+	struct wcur w;
+	channel_begin(g->s->channel, &w);
+	msg_hole_encode(&w, &m);
+	return channel_end(g->s->channel, &w, MSG_HOLE, g->id);
 }
 
 static struct step send_chunk(struct sending *g)
@@ -105,7 +118,9 @@ static struct step send_chunk(struct sending *g)
 	g->pos += step.len;
 	if (s->progress)
 		s->progress(s->ctx, step.len);
-	if (chunk.has_check) {
+	if (chunk.hole > 0)
+		step.fatal = send_hole(g, chunk.hole);
+	if (step.fatal == 0 && chunk.has_check) {
 		struct msg_check m = {.offset = g->pos};
 		memcpy(m.digest, chunk.check, DIGEST_LEN);
 		step.fatal = send_check(s, MSG_CHECK, g->id, &m);

@@ -33,6 +33,9 @@ int source_init(struct source *s, int fd, bool stream)
 		.mode = regular ? st.st_mode & 0777 : 0666,
 		.mtime = msg_time_of(&st.st_mtim),
 		.opened = st,
+		/* The position of a stream is not ours to move. */
+		.sparse = regular && !stream &&
+			  (uint64_t)st.st_blocks < (uint64_t)st.st_size / 512,
 	};
 	if (regular && st.st_size >= READ_AHEAD_MIN)
 		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -43,6 +46,35 @@ void source_fini(struct source *s)
 {
 	fd_close(s->fd);
 	s->fd = -1;
+}
+
+/* Looks what begins at OFFSET, which is within the file. */
+static void source_look(struct source *s, uint64_t offset)
+{
+	off_t from = (off_t)offset, end = lseek(s->fd, from, SEEK_DATA);
+	s->stretch = offset;
+	s->stretch_is_hole = end != from;
+	if (end == from)
+		end = lseek(s->fd, from, SEEK_HOLE);
+	else if (end < 0 && errno == ENXIO) /* no more data */
+		end = (off_t)s->size;
+	s->stretch_end = (uint64_t)end;
+	if (end <= from)
+		s->sparse = false;
+}
+
+size_t source_extent(struct source *s, uint64_t offset, size_t len, bool *hole_out)
+{
+	*hole_out = false;
+	if (!s->sparse || len == 0)
+		return len;
+	if (offset < s->stretch || offset >= s->stretch_end)
+		source_look(s, offset);
+	if (!s->sparse)
+		return len;
+	*hole_out = s->stretch_is_hole;
+	uint64_t left = s->stretch_end - offset;
+	return left < len ? (size_t)left : len;
 }
 
 ssize_t source_read(struct source *s, void *buf, size_t len, uint64_t offset)

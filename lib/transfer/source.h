@@ -21,12 +21,20 @@ struct source {
 	uint32_t mode; /* permission bits, 0777 */
 	struct msg_time mtime;
 	struct stat opened; /* as fstat saw it */
+	bool sparse;        /* it has holes, and the file system tells where */
+	/* The stretch that was looked at last, of one kind. */
+	uint64_t stretch, stretch_end;
+	bool stretch_is_hole;
 };
 
 /* Takes FD over on success.  STREAM admits what has no size (standard input), which is
  * read until it ends.  -ERR_IS_DIR, -ERR_NOT_REGULAR. */
 int source_init(struct source *s, int fd, bool stream) MUST_CHECK;
 void source_fini(struct source *s);
+
+/* How many of the LEN bytes at OFFSET are of one kind, and whether that is a hole, as the
+ * file system says.  File systems have been wrong about it: look at the bytes. */
+size_t source_extent(struct source *s, uint64_t offset, size_t len, bool *hole_out);
 
 /* LEN bytes at OFFSET, fewer only at the end.  The count or -ERR_…. */
 ssize_t source_read(struct source *s, void *buf, size_t len, uint64_t offset) MUST_CHECK;

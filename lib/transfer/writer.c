@@ -40,6 +40,38 @@ int writer_store(struct writer *w, const uint8_t *bytes, size_t len)
 	return err;
 }
 
+/* Zeros into a pipe. */
+static int write_zeros(int fd, size_t len)
+{
+	static const uint8_t zeros[64 << 10];
+	int err = 0;
+	while (err == 0 && len > 0) {
+		size_t n = len < sizeof(zeros) ? len : sizeof(zeros);
+		err = fd_write_full(fd, zeros, n);
+		len -= n;
+	}
+	return err;
+}
+
+/* Whatever an earlier transfer left behind POS goes, and what comes in its place was
+ * never written. */
+static int make_hole(int fd, uint64_t pos, size_t len)
+{
+	if (ftruncate(fd, (off_t)pos) < 0 || ftruncate(fd, (off_t)(pos + len)) < 0)
+		return -err_from_errno(errno);
+	return 0;
+}
+
+int writer_hole(struct writer *w, size_t len)
+{
+	int err = digest_zeros(w->digest, len);
+	if (err == 0)
+		err = w->stream ? write_zeros(w->fd, len) : make_hole(w->fd, w->pos, len);
+	if (err == 0)
+		w->pos += len;
+	return err;
+}
+
 /* Starts the writing of what is verified now, and waits for what was started long ago, so
  * that the last fsync has little left to do.  A failure shows there. */
 static void writer_write_behind(const struct writer *w)
@@ -72,7 +104,8 @@ static void *writer_main(void *arg)
 	struct block *b;
 	int err = 0;
 	while (err == 0 && (b = ring_use(w->ring))) {
-		err = writer_store(w, b->bytes, b->len);
+		err = b->hole > 0 ? writer_hole(w, b->hole)
+				  : writer_store(w, b->bytes, b->len);
 		if (err == 0 && b->has_check)
 			err = writer_check(w, b->check);
 		/* Who waits for all to be used is to see the error first. */

@@ -29,6 +29,7 @@ struct writer {
 
 /* Without a thread.  Each is 0 or -ERR_…, after which the file cannot succeed. */
 int writer_store(struct writer *w, const uint8_t *bytes, size_t len) MUST_CHECK;
+int writer_hole(struct writer *w, size_t len) MUST_CHECK;
 int writer_check(struct writer *w, const uint8_t digest[DIGEST_LEN]) MUST_CHECK;
 
 /* From here on blocks are handed over by ring_fill and ring_filled.  -ERR_RESOURCE:

@@ -31,11 +31,12 @@ static const struct {
 	[MSG_FLUSH] = {"FLUSH", 0, 0},
 	[MSG_STAT] = {"STAT", STR_LEN, PATH_WIRE_MAX},
 	[MSG_JOIN] = {"JOIN", MSG_SECRET_LEN, 0},
-	[MSG_FILE] = {"FILE", 8 + 8 + 4 + TIME_LEN, 0},
+	[MSG_FILE] = {"FILE", 8 + 8 + 4 + TIME_LEN + 4, 0},
 	[MSG_DATA] = {"DATA", 1, CHUNK_SIZE_MAX - 1},
 	[MSG_CHECK] = {"CHECK", 8 + DIGEST_LEN, 0},
 	[MSG_END] = {"END", 8 + DIGEST_LEN, 0},
 	[MSG_ABORT] = {"ABORT", 2 + STR_LEN, MSG_TEXT_MAX},
+	[MSG_HOLE] = {"HOLE", 4, 0},
 	[MSG_OFFER] = {"OFFER", 1 + 8, 0},
 	[MSG_PROOF] = {"PROOF", DIGEST_LEN, 0},
 	[MSG_DONE] = {"DONE", 1 + 8 + DIGEST_LEN, 0},
@@ -192,6 +193,7 @@ void msg_file_encode(struct wcur *c, const struct msg_file *m)
 	wcur_u64(c, m->offset);
 	wcur_u32(c, m->mode);
 	put_time(c, m->mtime);
+	wcur_u32(c, m->flags);
 }
 
 int msg_file_decode(struct msg_file *out, const uint8_t *p, size_t len)
@@ -204,7 +206,26 @@ int msg_file_decode(struct msg_file *out, const uint8_t *p, size_t len)
 	m.offset = get_offset(&c);
 	m.mode = get_u32(&c, 0, MODE_MAX);
 	m.mtime = get_time(&c);
+	m.flags = get_u32(&c, 0, FILE_KNOWN);
 	must(&c, m.offset <= m.size); /* "unknown" is the largest number */
+	if (rcur_finish(&c) < 0)
+		return -ERR_PROTOCOL;
+	*out = m;
+	return 0;
+}
+
+void msg_hole_encode(struct wcur *c, const struct msg_hole *m)
+{
+	wcur_u32(c, m->len);
+}
+
+int msg_hole_decode(struct msg_hole *out, const uint8_t *p, size_t len)
+{
+	struct msg_hole m = {0};
+	struct rcur c;
+
+	rcur_init(&c, p, len);
+	m.len = get_u32(&c, 1, CHECKPOINT_INTERVAL);
 	if (rcur_finish(&c) < 0)
 		return -ERR_PROTOCOL;
 	*out = m;

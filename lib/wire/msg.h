@@ -51,6 +51,7 @@ enum msg_type {
 	MSG_CHECK = 34,
 	MSG_END = 35,
 	MSG_ABORT = 36,
+	MSG_HOLE = 37, /* zeros, in place of DATA */
 	/* a partial, from its receiver */
 	MSG_OFFER = 48,
 	MSG_PROOF = 49,
@@ -150,11 +151,21 @@ struct msg_get {
 	struct wire_str path;
 };
 
+enum {
+	FILE_SPARSE = 1u << 0, /* it has holes: it needs less room than its size says */
+	FILE_KNOWN = (1u << 1) - 1,
+};
+
 struct msg_file {
 	uint64_t size;   /* or MSG_SIZE_UNKNOWN */
 	uint64_t offset; /* where DATA begins; the offered one, or 0 */
 	uint32_t mode;   /* permission bits, 0777 at the most */
 	struct msg_time mtime;
+	uint32_t flags;
+};
+
+struct msg_hole {     /* the next bytes of the file are so many zeros */
+	uint32_t len; /* 1 … CHECKPOINT_INTERVAL */
 };
 
 struct msg_check { /* CHECK: digest of all bytes up to here; END: of all */
@@ -258,6 +269,8 @@ void msg_get_encode(struct wcur *c, const struct msg_get *m);
 int msg_get_decode(struct msg_get *out, const uint8_t *p, size_t len) MUST_CHECK;
 void msg_file_encode(struct wcur *c, const struct msg_file *m);
 int msg_file_decode(struct msg_file *out, const uint8_t *p, size_t len) MUST_CHECK;
+void msg_hole_encode(struct wcur *c, const struct msg_hole *m);
+int msg_hole_decode(struct msg_hole *out, const uint8_t *p, size_t len) MUST_CHECK;
 void msg_check_encode(struct wcur *c, const struct msg_check *m);
 int msg_check_decode(struct msg_check *out, const uint8_t *p, size_t len) MUST_CHECK;
 void msg_done_encode(struct wcur *c, const struct msg_done *m);

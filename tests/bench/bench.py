@@ -28,9 +28,9 @@ SRC = os.environ.get("SOCKD_SRCDIR", os.path.join(os.path.dirname(os.path.abspat
 PAGE = 4096
 HELD_BLOCK = 256 << 10
 POPULATE_WRITE = 23  # madvise(2); Python has no name for it
-MEMORY_PEERS = (peers.SockdNoSync, peers.SockdTls, peers.Limit, peers.LimitTls, peers.Rsync,
+MEMORY_PEERS = (peers.SockdNoSync, peers.SockdNoSyncTls, peers.Limit, peers.LimitTls, peers.Rsync,
                 peers.Nginx, peers.Scp, peers.Digests)
-DISK_PEERS = (peers.Sockd, peers.RsyncFsync)
+DISK_PEERS = (peers.Sockd, peers.SockdTls, peers.RsyncFsync)
 
 
 class Load:

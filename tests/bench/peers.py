@@ -140,10 +140,14 @@ class SockdNoSync(Sockd):
 
 
 class SockdTls(Sockd):
-    name = "sockcp --no-sync, TLS"
-    options = "--no-sync"
+    name = "sockcp, TLS"
     line = "--accept-new"
     about = "-r, TLS 1.3, AES-128-GCM; SHA-256"
+
+
+class SockdNoSyncTls(SockdTls):
+    name = "sockcp --no-sync, TLS"
+    options = "--no-sync"
 
 
 class Rsync(Peer):

@@ -132,6 +132,14 @@ BREACHES = (
      message("END", offset=2, digest=spec.sha256(b"abc"))),
     ("CHECK between checkpoints", PUT_F + FILE_3 + spec.frame("DATA", 1, b"abc") +
      message("CHECK", offset=3, digest=spec.sha256(b"abc"))),
+    ("HOLE behind PUT", PUT_F + message("HOLE", len=3)),
+    ("HOLE of nothing", PUT_F + FILE_3 + message("HOLE", len=0)),
+    ("HOLE larger than announced", PUT_F + FILE_3 + message("HOLE", len=4)),
+    ("HOLE over a checkpoint", PUT_F + message("FILE", size=2 * CHECKPOINT, offset=0, mode=0, mtime=WHEN) +
+     spec.frame("DATA", 1, b"a") + message("HOLE", len=CHECKPOINT)),
+    ("HOLE of more than a checkpoint", PUT_F + message("FILE", size=2 * CHECKPOINT, offset=0, mode=0, mtime=WHEN) +
+     message("HOLE", len=CHECKPOINT + 1)),
+    ("a flag of FILE that is not known", PUT_F + message("FILE", size=3, offset=0, mode=0, mtime=WHEN, flags=2)),
     ("an offset that was not offered", PUT_F + message("FILE", size=3, offset=1, mode=0, mtime=WHEN)),
     ("an offset above the size", PUT_F + message("FILE", size=3, offset=4, mode=0, mtime=WHEN)),
     ("an unknown flag", message("PUT", flags=32, alg=1, tag=NO_TAG, path=b"f")),

@@ -129,6 +129,10 @@ def file(i, size, offset=0, mode=0o644, mtime=WHEN):
     return message("FILE", i, size=size, offset=offset, mode=mode, mtime=mtime)
 
 
+def hole(i, count):
+    return message("HOLE", i, len=count)
+
+
 def data(i, some):
     return spec.frame("DATA", i, some)
 
@@ -340,8 +344,8 @@ sends("a request, of all things", lambda i: message("GET", i, alg=1, offset=0, p
 sends("a header, and silence where its payload was to be", lambda i: file(i, 3)[:16], status=LOST)
 sends("half a header, and silence", lambda i: file(i, 3)[:7], status=LOST)
 
-for where, count in (("in a header", 9), ("in a payload", 30), ("behind FILE", 48), ("in DATA", 70),
-                     ("before END", 48 + 16 + len(F)), ("in END", 48 + 16 + len(F) + 20)):
+for where, count in (("in a header", 9), ("in a payload", 30), ("behind FILE", 52), ("in DATA", 70),
+                     ("before END", 52 + 16 + len(F)), ("in END", 52 + 16 + len(F) + 20)):
     def cut_there(_, c, request, n=count):
         c.send_raw(whole(request.id, F)[:n])
         cut(c, reset=n == 30)
@@ -368,6 +372,13 @@ sends("CHECK between checkpoints",
       lambda i: file(i, len(F)) + data(i, F) + end(i, len(F), spec.sha256(F), "CHECK"), status=BREACH)
 sends("CHECK at a checkpoint that was not reached",
       lambda i: file(i, CHECKPOINT * 2) + data(i, F) + end(i, CHECKPOINT, bytes(32), "CHECK"), status=BREACH)
+sends("HOLE without FILE", lambda i: hole(i, 3), status=BREACH)
+sends("HOLE larger than announced", lambda i: file(i, len(F)) + hole(i, len(F) + 1), status=BREACH)
+sends("HOLE over a checkpoint", lambda i: file(i, CHECKPOINT * 2) + data(i, F) + hole(i, CHECKPOINT),
+      status=BREACH)
+sends("HOLE of nothing", lambda i: file(i, len(F)) + hole(i, 0), status=BREACH)
+sends("holes only, and the digest of other bytes",
+      lambda i: file(i, len(F)) + hole(i, len(F)) + end(i, len(F), spec.sha256(F)), status=WRONG)
 sends("CHECK at offset 0, again and again", lambda i: file(i, 3) + end(i, 0, spec.sha256(b""), "CHECK") * 1000 +
       data(i, b"abc") + end(i, 3, bytes(32)), status={6, 9})
 sends("a size of 2^63 - 1", lambda i: whole(i, F).replace(struct.pack(">Q", len(F)), struct.pack(">Q", 2**63 - 1), 1),

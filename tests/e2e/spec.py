@@ -126,6 +126,8 @@ def encode_field(kind, value):
 
 
 def encode(name, values):
+    if name == "FILE":
+        values = {"flags": 0, **values}  # no holes, unless it says so
     return b"".join(encode_field(kind, values[field]) for kind, field in page.fields[name])
 
 

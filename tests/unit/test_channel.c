@@ -105,7 +105,7 @@ static void compose_session(void)
 		payload[i] = (uint8_t)(i * 37 + 11);
 	wire_frame(&said, MSG_ASK, 1, payload, 60);
 	wire_frame(&said, MSG_PUT, 2, payload, 50);
-	wire_frame(&said, MSG_FILE, 2, payload, 32);
+	wire_frame(&said, MSG_FILE, 2, payload, 36);
 	wire_frame(&said, MSG_DATA, 2, payload, 100);
 	wire_frame(&said, MSG_CHECK, 2, payload, 40);
 	wire_frame(&said, MSG_DATA, 2, payload, 1);
@@ -474,7 +474,7 @@ Test(channel, drains_to_the_end_of_the_file)
 	for (size_t i = 0; i < ARRAY_LEN(drains); i++) {
 		begin(ROLE_SERVER, drains[i].from);
 		if (drains[i].from == SESSION_FILE)
-			wire_frame(&said, MSG_FILE, ID, payload, 32);
+			wire_frame(&said, MSG_FILE, ID, payload, 36);
 		wire_frame(&said, MSG_DATA, ID, payload, 3000);
 		wire_frame(&said, MSG_CHECK, ID, payload, 40);
 		wire_note(&said, 1);

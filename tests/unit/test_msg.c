@@ -54,6 +54,7 @@ CODEC(proof)
 CODEC(put)
 CODEC(get)
 CODEC(file)
+CODEC(hole)
 CODEC(check)
 CODEC(done)
 CODEC(ok)
@@ -119,12 +120,13 @@ static const struct vector {
 	{VECTOR("STAT.root", MSG_STAT, stat, STR("")), .hex = "0000"},
 	{VECTOR("JOIN", MSG_JOIN, join, SECRET),
 		.hex = "202122232425262728292a2b2c2d2e2f"},
-	{VECTOR("FILE", MSG_FILE, file, 10485760, 4194304, 0644, WHEN),
+	{VECTOR("FILE", MSG_FILE, file, 10485760, 4194304, 0644, WHEN, FILE_SPARSE),
 		.hex = "0000000000a00000 0000000000400000 000001a4 000000006553f100 "
-		       "1dcd6500"},
-	{VECTOR("FILE.unknown", MSG_FILE, file, MSG_SIZE_UNKNOWN, 0, 0600, {0, 0}),
+		       "1dcd6500 00000001"},
+	{VECTOR("FILE.unknown", MSG_FILE, file, MSG_SIZE_UNKNOWN, 0, 0600, {0, 0}, 0),
 		.hex = "ffffffffffffffff 0000000000000000 00000180 0000000000000000 "
-		       "00000000"},
+		       "00000000 00000000"},
+	{VECTOR("HOLE", MSG_HOLE, hole, CHECKPOINT_INTERVAL), .hex = "00400000"},
 	{VECTOR("CHECK", MSG_CHECK, check, 8388608, ABC),
 		.hex = "0000000000800000 " ABC_HEX},
 	{VECTOR("END", MSG_END, check, 0, EMPTY), .hex = "0000000000000000 " EMPTY_HEX},
@@ -351,6 +353,11 @@ static const struct {
 	{"FILE", 16, "00000200", -ERR_PROTOCOL},
 	{"FILE", 16, "000001ff", 0},
 	{"FILE", 28, "3b9aca00", -ERR_PROTOCOL},
+	{"FILE", 32, "00000002", -ERR_PROTOCOL}, /* a flag that is not known */
+	{"FILE", 32, "00000000", 0},
+	{"HOLE", 0, "00000000", -ERR_PROTOCOL},
+	{"HOLE", 0, "00000001", 0},
+	{"HOLE", 0, "00400001", -ERR_PROTOCOL}, /* more than a checkpoint */
 	{"FILE.unknown", 8, "7fffffffffffffff", 0},
 	{"FILE.unknown", 8, "8000000000000000", -ERR_PROTOCOL},
 	{"FILE.unknown", 8, "ffffffffffffffff", -ERR_PROTOCOL},
@@ -540,11 +547,12 @@ static const struct {
 	{24, "FLUSH", 0, 0},
 	{25, "STAT", 2, 16386},
 	{26, "JOIN", 16, 16},
-	{32, "FILE", 32, 32},
+	{32, "FILE", 36, 36},
 	{33, "DATA", 1, 4194304},
 	{34, "CHECK", 40, 40},
 	{35, "END", 40, 40},
 	{36, "ABORT", 4, 516},
+	{37, "HOLE", 4, 4},
 	{48, "OFFER", 9, 9},
 	{49, "PROOF", 32, 32},
 	{64, "DONE", 41, 41},

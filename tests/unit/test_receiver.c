@@ -60,7 +60,7 @@ TestSuite(receiver, .init = setup, .fini = teardown, .timeout = 120);
 
 struct step {
 	uint8_t type; /* 0: no more */
-	uint64_t n;   /* DATA: bytes; CHECK, END: offset; ABORT: code */
+	uint64_t n;   /* DATA, HOLE: bytes; CHECK, END: offset; ABORT: code */
 	bool wrong;   /* another digest than that of the bytes */
 };
 
@@ -71,6 +71,18 @@ static void say_data(size_t len)
 	memset(bytes, 'x', len);
 	cr_assert_eq(digest_update(theirs, bytes, len), 0);
 	wire_frame(&said, MSG_DATA, ID, bytes, len);
+}
+
+static void say_hole(size_t len)
+{
+	struct msg_hole m = {.len = (uint32_t)len};
+	uint8_t payload[8];
+	struct wcur w;
+
+	cr_assert_eq(digest_zeros(theirs, len), 0);
+	wcur_init(&w, payload, sizeof(payload));
+	msg_hole_encode(&w, &m);
+	wire_frame(&said, MSG_HOLE, ID, payload, (size_t)wcur_finish(&w));
 }
 
 static void say_check(const struct step *s)
@@ -102,6 +114,9 @@ static void say(const struct step *steps)
 		switch (s->type) {
 		case MSG_DATA:
 			say_data(s->n);
+			break;
+		case MSG_HOLE:
+			say_hole(s->n);
 			break;
 		case MSG_ABORT:
 			say_abort((int)s->n);
@@ -186,6 +201,21 @@ static const struct {
 	{"unknown, behind a prefix", UNKNOWN, C, {{MSG_DATA, 1, 0}, {MSG_END, C + 1, 0}},
 		0, 0, C + 1},
 
+	{"a hole", 10, 0, {{MSG_HOLE, 10, 0}, {MSG_END, 10, 0}}, 0, 0, 10},
+	{"a hole in the middle", 10, 0,
+		{{MSG_DATA, 1, 0}, {MSG_HOLE, 8, 0}, {MSG_DATA, 1, 0}, {MSG_END, 10, 0}},
+		0, 0, 10},
+	{"a hole behind a prefix", 2 * C, C, {{MSG_HOLE, C, 0}, {MSG_END, 2 * C, 0}}, 0,
+		0, 2 * C},
+	{"holes up to a check and on", 2 * C, 0,
+		{{MSG_HOLE, 5, 0}, {MSG_HOLE, C - 5, 0}, {MSG_CHECK, C, 0},
+			{MSG_HOLE, C, 0}, {MSG_END, 2 * C, 0}},
+		0, 0, 2 * C},
+	{"unknown, a hole", UNKNOWN, 0, {{MSG_HOLE, 10, 0}, {MSG_END, 10, 0}}, 0, 0, 10},
+	{"a hole larger than announced", 10, 0, {{MSG_HOLE, 11, 0}}, -ERR_PROTOCOL, 0, 0},
+	{"a hole over a checkpoint", 2 * C, 0, {{MSG_DATA, 1, 0}, {MSG_HOLE, C, 0}},
+		-ERR_PROTOCOL, 0, 0},
+
 	{"a wrong digest", 10, 0, {{MSG_DATA, 10, 0}, {MSG_END, 10, true}}, -ERR_MISMATCH,
 		0, 0},
 	{"a wrong digest of nothing", 0, 0, {{MSG_END, 0, true}}, -ERR_MISMATCH, 0, 0},
@@ -240,6 +270,21 @@ Test(receiver, takes_what_is_right_and_nothing_else)
 		if (!err_is_connection(err))
 			assert_at_next_request();
 	}
+}
+
+Test(receiver, a_hole_stands_for_whatever_was_there)
+{
+	static const struct step steps[] = {{MSG_DATA, 2, 0}, {MSG_HOLE, 5, 0},
+		{MSG_DATA, 1, 0}, {MSG_HOLE, 2, 0}, {MSG_END, 10, 0}, END_OF_LIST};
+	struct received got;
+	char bytes[20] = {0};
+
+	begin_at(0);
+	cr_assert_eq(pwrite(file, "leftover leftover", 17, 0), 17);
+	say(steps);
+	cr_assert_eq(receive(10, 0, &got), 0);
+	cr_assert_eq(pread(file, bytes, sizeof(bytes), 0), 10);
+	cr_assert_arr_eq(bytes, "xx\0\0\0\0\0x\0\0", 10);
 }
 
 Test(receiver, the_digest_is_that_of_all_bytes)

@@ -1,0 +1,166 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files with holes: holes are not sent, and are holes again; every byte is looked at all the
+same, whatever the file system says of them."""
+import os
+import random
+import shutil
+import subprocess
+
+from harness import (CHECKPOINT, DOWN, MIB, SANITIZED, UP, Daemon, Fault, Proxy, at, cp, did, digest, new_seed,
+                     read, run, scratch, tap, write)
+
+SIZE = 16 * CHECKPOINT + 12345
+BLOCK = 4096
+
+
+def sparse(path, size, stretches):
+    """A file of SIZE with data at STRETCHES (offset, length) and holes around them."""
+    rng = random.Random(size)
+    with open(path, "wb") as file:
+        file.truncate(size)
+        for offset, length in stretches:
+            file.seek(offset)
+            file.write(rng.randbytes(length))
+    return path
+
+
+def stored(path):
+    """The bytes that PATH takes on the disk."""
+    return os.stat(path).st_blocks * 512
+
+
+# Where the data are: nowhere, at both ends, in the middle, at checkpoints, and in one odd block.
+LAYOUTS = (
+    (SIZE, ()),
+    (SIZE, ((0, BLOCK), (SIZE - 100, 100))),
+    (SIZE, ((3 * CHECKPOINT - BLOCK, 2 * BLOCK), (5 * CHECKPOINT, CHECKPOINT))),
+    (SIZE, ((7 * BLOCK, 1), (SIZE - MIB, BLOCK))),
+    (8 * CHECKPOINT, ((CHECKPOINT, CHECKPOINT), (6 * CHECKPOINT, BLOCK))),
+    (CHECKPOINT - BLOCK, ((BLOCK, 1),)),
+    (9 * BLOCK, ((BLOCK, BLOCK), (5 * BLOCK, BLOCK))),
+)
+
+
+def same(ours, its, what):
+    equal = os.path.getsize(ours) == os.path.getsize(its) and digest(ours) == digest(its)
+    tap.ok(equal and stored(its) <= stored(ours), f"{what} is the same, and takes no more room",
+           f"{os.path.getsize(its)} {stored(ours)} {stored(its)}")
+
+
+def check_layouts():
+    src = scratch()
+    with Daemon() as d, Proxy(d.port) as line:
+        for n, (size, stretches) in enumerate(LAYOUTS):
+            ours = sparse(f"{src}/f", size, stretches)
+            there, back = f"{d.root}/{n}", f"{src}/{n}"
+            for way, args in ((UP, ("put", ours, at(str(n)))), (DOWN, ("get", at(str(n)), back))):
+                before = line.passed(way)
+                did(cp(*args, port=line.port), f"layout {n}: {args[0]}")
+                passed = line.passed(way) - before
+                tap.ok(passed < stored(ours) + 65536, "no hole goes over the wire", f"{passed} of {stored(ours)}")
+            same(ours, there, "what is there")
+            same(ours, back, "what came back")
+            did(cp("put", ours, at("p"), daemon=d), "over a file that stands there")
+            same(ours, f"{d.root}/p", "and that")
+
+
+def check_streams():
+    ours = sparse(f"{scratch()}/f", SIZE, LAYOUTS[2][1])
+    with Daemon() as d:
+        shutil.copyfile(ours, f"{d.root}/f")
+        sparse(f"{d.root}/f", SIZE, LAYOUTS[2][1])
+        done = cp("get", at("f"), "-", daemon=d)
+        did(done, "to standard output")
+        tap.ok(done.data == read(ours), "holes are zeros there")
+        did(cp("put", "-", at("g"), daemon=d, input=read(ours)), "from standard input")
+        tap.ok(digest(f"{d.root}/g") == digest(ours), "they are bytes like others")
+
+
+def check_zeros_that_are_stored():
+    ours = write(f"{scratch()}/f", bytes(2 * CHECKPOINT))
+    with Daemon() as d:
+        did(cp("put", ours, at("f"), daemon=d), "zeros that are no hole")
+        tap.ok(stored(f"{d.root}/f") >= 2 * CHECKPOINT, "are stored as they were", stored(f"{d.root}/f"))
+
+
+def check_cut():
+    """What is continued behind a hole, or in front of one, is right; so is what takes the place of a
+    partial with other contents."""
+    src, seed = scratch(), new_seed()
+    rng = random.Random(seed)
+    for round_ in range(6):
+        stretches = [(n * CHECKPOINT + rng.randrange(0, CHECKPOINT - MIB, BLOCK), rng.randrange(1, MIB))
+                     for n in range(16) if rng.random() < 0.6]
+        ours = sparse(f"{src}/f", SIZE + round_, stretches)
+        sent = sum(length for _, length in stretches)
+        for way in (UP, DOWN):
+            with Daemon() as d, Proxy(d.port) as line:
+                line.faults = [Fault("cut", way, rng.randrange(1000, max(sent, 2000)), None)]
+                if way == UP:
+                    args, its = ("put", ours, at("f")), f"{d.root}/f"
+                else:
+                    os.replace(shutil.copyfile(ours, f"{d.root}/x"), f"{d.root}/f")
+                    sparse(f"{d.root}/f", SIZE + round_, stretches)
+                    args, its = ("get", at("f"), f"{src}/back"), f"{src}/back"
+                did(cp(*args, port=line.port), f"{args[0]}, cut within the data")
+                same(ours, its, "what came of it")
+
+
+LIAR = r"""
+#include <errno.h>
+#include <unistd.h>
+/* Nothing but a hole, in every file. */
+off_t lseek(int fd, off_t at, int whence)
+{
+	(void)fd;
+	if (whence == SEEK_DATA) {
+		errno = ENXIO;
+		return -1;
+	}
+	return at;
+}
+off_t lseek64(int fd, off_t at, int whence)
+{
+	return lseek(fd, at, whence);
+}
+"""
+
+
+def check_a_file_system_that_is_wrong():
+    if SANITIZED:
+        tap.skip("a wrong file system", "what is preloaded cannot come before a sanitizer's library")
+        return
+    here = scratch()
+    ours = sparse(f"{here}/f", SIZE, LAYOUTS[2][1])
+    write(f"{here}/liar.c", LIAR)
+    subprocess.run([*os.environ["CC"].split(), "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", f"{here}/liar.so",
+                    f"{here}/liar.c"], check=True)
+    with Daemon() as d:
+        env = dict(os.environ, LD_PRELOAD=f"{here}/liar.so")
+        did(cp("put", ours, at("f"), daemon=d, env=env), "data are said to be a hole")
+        tap.ok(digest(f"{d.root}/f") == digest(ours), "they are sent all the same")
+
+
+def check_larger_than_the_disk():
+    if os.geteuid() != 0:
+        tap.skip("larger than the disk", "needs root")
+        return
+    top = scratch()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", top], check=True)
+    try:
+        os.mkdir(f"{top}/root")
+        os.mkdir(f"{top}/here")
+        ours = sparse(f"{scratch()}/f", 16 * SIZE, ((SIZE, MIB),))
+        with Daemon(root=f"{top}/root") as d:
+            did(cp("put", ours, at("f"), daemon=d), "a file with a hole larger than the disk fits, there")
+            same(ours, f"{top}/root/f", "what is there")
+            did(cp("get", at("f"), f"{top}/here/f", daemon=d), "and here")
+            same(ours, f"{top}/here/f", "what is here")
+    finally:
+        subprocess.run(["umount", "-l", top], check=True)
+
+
+if __name__ == "__main__":
+    run(check_layouts, check_streams, check_zeros_that_are_stored, check_cut, check_a_file_system_that_is_wrong,
+        check_larger_than_the_disk)
