@@ -186,8 +186,8 @@ static int receive_opened(struct reception *rx)
 		.stream = d->base_fd < 0,
 		.write_behind =
 			d->job->opts->sync && rx->file.size >= CHECKPOINT_INTERVAL,
-		.parallel =
-			ring_pays(d->job->processors, 1, channel_fd(download_channel(d))),
+		.parallel = ring_pays(msg_file_left(&rx->file), d->job->processors, 1,
+			channel_fd(download_channel(d))),
 		.progress = reception_progress,
 		.failed = reception_failed,
 		.ctx = rx,

@@ -157,8 +157,9 @@ static int transmit(
 	struct sender sender = {
 		.channel = upload_channel(u),
 		.digest = u->digest,
-		.parallel =
-			ring_pays(u->job->processors, 1, channel_fd(upload_channel(u))),
+		.parallel = source->seekable &&
+			    ring_pays(source->size - offset, u->job->processors, 1,
+				    channel_fd(upload_channel(u))),
 		.progress = sending_progress,
 		.interrupt = sending_interrupt,
 		.ctx = u,

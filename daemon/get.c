@@ -55,7 +55,8 @@ static int send_source(struct conn *c, uint32_t id, struct source *source,
 	struct sender s = {
 		.channel = c->channel,
 		.digest = c->digest,
-		.parallel = server_has_processor(c->env->server, channel_fd(c->channel)),
+		.parallel = server_has_processor(
+			c->env->server, channel_fd(c->channel), source->size - offset),
 	};
 	struct sent sent;
 	event->result = sender_send(&s, id, source, offset, &sent);

@@ -99,8 +99,7 @@ static int upload_reserve(struct upload *u)
 	/* What is not continued makes room first. */
 	if (u->offered)
 		err = room_cut(c, o->stage.fd, u->file.offset);
-	uint64_t bytes =
-		u->file.size == MSG_SIZE_UNKNOWN ? 0 : u->file.size - u->file.offset;
+	uint64_t bytes = msg_file_left(&u->file);
 	bool needs_name = u->room.files == 0 && upload_is_new(u);
 	return err < 0 ? err : room_take(c, &u->room, needs_name, bytes, u->text);
 }
@@ -314,7 +313,8 @@ static int upload_receive(struct upload *u)
 		.digest = c->digest,
 		.fd = u->stage.fd,
 		.write_behind = c->batch_sync && is_large(&u->file),
-		.parallel = server_has_processor(c->env->server, channel_fd(c->channel)),
+		.parallel = server_has_processor(
+			c->env->server, channel_fd(c->channel), msg_file_left(&u->file)),
 		.admit = u->file.size == MSG_SIZE_UNKNOWN && account_has_quota(c->account)
 				 ? upload_admit
 				 : NULL,

@@ -86,9 +86,10 @@ void server_conn_closing(struct conn_slot *slot)
 	slot_release(slot);
 }
 
-bool server_has_processor(struct server *s, int fd)
+bool server_has_processor(struct server *s, int fd, uint64_t bytes)
 {
-	return ring_pays(s->processors, table_transfers(&s->table), fd);
+	return bytes >= RING_FILE_MIN &&
+	       ring_pays(bytes, s->processors, table_transfers(&s->table), fd);
 }
 
 bool server_is_draining(const struct server *s)

@@ -68,9 +68,9 @@ bool server_conn_is_revoked(const struct conn_slot *slot);
 /* FD is about to be closed, so that its number may soon be another's: the main thread
  * does not touch it from here on.  Once in every connection. */
 void server_conn_closing(struct conn_slot *slot);
-/* Whether there are processors enough for a second thread of the transfer on the
- * connection FD (transfer/ring.h). */
-bool server_has_processor(struct server *s, int fd);
+/* Whether a second thread pays for a transfer of BYTES on the connection FD
+ * (transfer/ring.h). */
+bool server_has_processor(struct server *s, int fd, uint64_t bytes);
 /* Whether the daemon is stopping. */
 bool server_is_draining(const struct server *s);
 

@@ -105,6 +105,7 @@ e2e_tests = \
 	tests/e2e/hostile_names.py \
 	tests/e2e/identities.py \
 	tests/e2e/config.py \
+	tests/e2e/costs.py \
 	tests/e2e/hostile_client.py \
 	tests/e2e/hostile_server.py \
 	tests/e2e/limits.py \

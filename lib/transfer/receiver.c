@@ -228,13 +228,6 @@ static int reception_settle(struct reception *rc)
 	return err < 0 ? reception_fail(rc, err) : 0;
 }
 
-/* Whether a thread more is worth it. */
-static bool reception_is_large(const struct reception *rc)
-{
-	return rc->file->size != MSG_SIZE_UNKNOWN &&
-	       rc->file->size - rc->pos >= RING_FILE_MIN;
-}
-
 int receiver_receive(
 	const struct receiver *r, const struct msg_file *file, struct received *out)
 {
@@ -250,7 +243,7 @@ int receiver_receive(
 		.good = file->offset,
 	};
 	/* Without a thread it goes on all the same. */
-	if (r->parallel && !r->stream && reception_is_large(&rc))
+	if (r->parallel && !r->stream)
 		(void)!writer_start(&rc.writer);
 	while (err == 0 && !rc.ended) {
 		struct channel_msg m;

@@ -20,8 +20,8 @@ struct receiver {
 	int fd;                  /* borrowed: the stage */
 	bool stream;             /* fd is a pipe or the like, written from where it is */
 	bool write_behind;       /* start writing to the disk while receiving */
-	bool parallel; /* a processor is free: a second thread hashes and writes a large
-			  file */
+	bool parallel; /* a second thread hashes and writes, if not to a stream; ring_pays
+			*/
 	/* Optional: may the file have END bytes?  Asked before they are written; an error
 	 * fails the file, or ends the connection. */
 	int (*admit)(void *ctx, uint64_t end);

@@ -21,9 +21,11 @@ struct ring {
 /* Each block's bytes begin a header behind a cache line. */
 #define STRIDE (RING_BLOCK + 64)
 
-bool ring_pays(unsigned processors, unsigned transfers, int fd)
+bool ring_pays(uint64_t bytes, unsigned processors, unsigned transfers, int fd)
 {
-	return processors / 2 >= (sock_is_within(fd) ? 2 * transfers : transfers);
+	/* Of many small files none asks the kernel. */
+	return bytes >= RING_FILE_MIN &&
+	       processors / 2 >= (sock_is_within(fd) ? 2 * transfers : transfers);
 }
 
 int ring_new(struct ring **out)

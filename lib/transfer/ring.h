@@ -25,12 +25,12 @@
 #define RING_FILE_MIN (8u << 20)
 
 /*
- * Whether a second thread pays for one of TRANSFERS that run at once on PROCESSORS, over
- * the connection FD.  Each would keep two of them busy; where the peer is on this
- * machine, too, it needs as many for itself.  Where they are short, the threads only take
- * each other's place in the caches.
+ * Whether a second thread pays for BYTES over the connection FD, for one of TRANSFERS
+ * that run at once on PROCESSORS.  Each would keep two of them busy; where the peer is on
+ * this machine, too, it needs as many for itself.  Where they are short, the threads only
+ * take each other's place in the caches.
  */
-bool ring_pays(unsigned processors, unsigned transfers, int fd);
+bool ring_pays(uint64_t bytes, unsigned processors, unsigned transfers, int fd);
 
 struct block {
 	uint8_t *bytes; /* owned: RING_BLOCK of them, and FRAME_HEADER_LEN before them */

@@ -136,8 +136,7 @@ static struct step send_chunk(struct sending *g)
 static struct step send_data(struct sending *g)
 {
 	struct step step;
-	if (g->s->parallel && g->source->seekable &&
-		g->source->size - g->pos >= RING_FILE_MIN)
+	if (g->s->parallel && g->source->seekable)
 		g->apart = reader_start(&g->reader, g->source, g->s->digest, g->pos,
 				   channel_chunk_size(g->s->channel)) == 0;
 	do

@@ -20,7 +20,8 @@
 struct sender {
 	struct channel *channel; /* borrowed */
 	struct digest *digest;   /* borrowed; covers the first OFFSET bytes */
-	bool parallel; /* a processor is free: a large file is read by a second thread */
+	bool parallel; /* a second thread reads, if the source is seekable: see ring_pays
+			*/
 	/* Optional: BYTES more were sent. */
 	void (*progress)(void *ctx, uint64_t bytes);
 	/* Optional: asked once a chunk; nonzero (-ERR_…) gives this file up. */

@@ -164,6 +164,12 @@ struct msg_file {
 	uint32_t flags;
 };
 
+/* How many bytes are to come; 0 where that is not known. */
+static inline uint64_t msg_file_left(const struct msg_file *m)
+{
+	return m->size == MSG_SIZE_UNKNOWN ? 0 : m->size - m->offset;
+}
+
 struct msg_hole {     /* the next bytes of the file are so many zeros */
 	uint32_t len; /* 1 … CHECKPOINT_INTERVAL */
 };

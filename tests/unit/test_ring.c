@@ -7,6 +7,7 @@
 #include "pair.h"
 
 #define MANY 1000
+#define M    RING_FILE_MIN
 
 static struct ring *ring;
 static atomic_uint used;
@@ -25,8 +26,8 @@ static void teardown(void)
 
 TestSuite(ring, .init = setup, .fini = teardown, .timeout = 60);
 
-/* Uses blocks until there are no more, or *STOP_AFTER were used; each must be the one that
- * was filled next. */
+/* Uses blocks until there are no more, or *STOP_AFTER were used; each must be the one
+ * that was filled next. */
 static void *use(void *arg)
 {
 	const unsigned *stop_after = arg;
@@ -118,15 +119,16 @@ Test(ring, pays_where_processors_are_free)
 {
 	int here[2];
 	pair_tcp(here);
-	cr_assert_not(ring_pays(1, 1, here[0]));
-	cr_assert_not(ring_pays(3, 1, here[0]), "the peer needs two as well");
-	cr_assert(ring_pays(4, 1, here[0]));
-	cr_assert_not(ring_pays(7, 2, here[0]));
-	cr_assert(ring_pays(8, 2, here[0]));
+	cr_assert_not(ring_pays(M, 1, 1, here[0]));
+	cr_assert_not(ring_pays(M, 3, 1, here[0]), "the peer needs two as well");
+	cr_assert(ring_pays(M, 4, 1, here[0]));
+	cr_assert_not(ring_pays(M, 7, 2, here[0]));
+	cr_assert(ring_pays(M, 8, 2, here[0]));
 	/* Without a connection nobody is known to be here. */
-	cr_assert_not(ring_pays(1, 1, -1));
-	cr_assert(ring_pays(2, 1, -1));
-	cr_assert_not(ring_pays(3, 2, -1));
+	cr_assert_not(ring_pays(M, 1, 1, -1));
+	cr_assert(ring_pays(M, 2, 1, -1));
+	cr_assert_not(ring_pays(M, 3, 2, -1));
+	cr_assert_not(ring_pays(M - 1, 8, 1, here[0]), "for a file that is large");
 	fd_close(here[0]);
 	fd_close(here[1]);
 }
