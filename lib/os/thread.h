@@ -10,6 +10,10 @@
 /* Starts MAIN(CTX) on a stack of 256 KiB, which is to be joined.  0 or -ERR_RESOURCE. */
 int thread_start(pthread_t *out, void *(*main)(void *), void *ctx) MUST_CHECK;
 
+/* Gives back what the stack of this thread was larger before; nothing on the main thread,
+ * whose stack nobody has measured out.  Best effort. */
+void thread_relax(void);
+
 /* The processors that this process may run on; at least 1. */
 unsigned thread_processors(void);
 

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "crypto/secret.h"
 #include "os/clock.h"
+#include "os/thread.h"
 #include "transfer/line.h"
 
 /* A chunk of the usual size: larger and fewer reads take a tenth off the receiver's work,
@@ -57,7 +58,7 @@ struct channel {
 				*/
 	uint64_t notes;        /* in a row */
 	uint64_t peer_work;    /* bytes that the peer may have to read meanwhile */
-	char fault[TEXT_ESCAPED_MAX(MSG_TEXT_MAX)];
+	char *fault;           /* owned, or NULL */
 	char breach[64];
 };
 
@@ -81,6 +82,7 @@ void channel_free(struct channel *c)
 	line_fini(&c->line);
 	free(c->in);
 	free(c->out);
+	free(c->fault);
 	free(c);
 }
 
@@ -161,7 +163,7 @@ int channel_error(const struct channel *c)
 
 const char *channel_fault(const struct channel *c)
 {
-	return c->fault;
+	return c->fault ? c->fault : "";
 }
 
 const char *channel_breach(const struct channel *c)
@@ -308,7 +310,10 @@ static int channel_take_fault(struct channel *c, const struct channel_msg *m)
 	int err = msg_error_decode(&e, m->payload, m->len);
 	if (err < 0)
 		return err;
-	text_escape(c->fault, sizeof(c->fault), e.text.bytes, e.text.len);
+	char text[TEXT_ESCAPED_MAX(MSG_TEXT_MAX)];
+	text_escape(text, sizeof(text), e.text.bytes, e.text.len);
+	free(c->fault);
+	c->fault = strdup(text);
 	/* Codes that are about one file mean nothing here, whoever sends them. */
 	if (e.code == ERR_DENIED)
 		return channel_fail(c, -ERR_REFUSED);
@@ -513,6 +518,8 @@ int channel_wait(struct channel *c, int timeout_ms, int stop_fd)
 			return p[0].revents ? 0 : -ERR_INTERRUPTED;
 		if (n == 0 && end >= 0 && clock_now_ms() >= end)
 			return -ERR_TIMEOUT;
+		if (c->in)
+			thread_relax();
 		channel_relax(c);
 	}
 }

@@ -3,15 +3,19 @@
 """What a file costs, in counts that no clock disturbs: system calls for each small file and for each
 megabyte of a large one, by strace, and instructions for each byte outside of libcrypto, by callgrind.
 
+And what a connection that waits for a request has resident.
+
 What a transfer of one size costs is taken away from one of twice the size, so that what happens once,
 such as the start of the program, is not in it.  The bounds leave a quarter of headroom over what was
 measured when they were set; whoever passes one says why, or mends it."""
 import os
 import re
 import shutil
-import subprocess
+import time
 
-from harness import MIB, SANITIZED, Daemon, at, cp, diag, did, random_bytes, run, scratch, tap, write
+import spectls
+from harness import (MIB, SANITIZED, Daemon, at, cp, diag, did, random_bytes, run, scratch, tap, write)
+from peers import TIMEOUT, Client
 
 SMALL = 400  # files, and twice as many
 LARGE = 32  # megabytes, and twice as many
@@ -22,6 +26,11 @@ FILE_MAX = {"put": (6.25, 6.25), "get": (5, 8.75)}
 # The same for each megabyte of a large file.  How much comes with one recv(2) depends on how busy
 # the machine is: with 64 KiB, the least that loopback has, there are sixteen.
 MEGABYTE_MAX = {"put": (10, 40), "get": (40, 10)}
+# KiB of the daemon for each connection that is idle.
+IDLE_MAX = {"in plaintext": 12, "over TLS": 64}
+IDLE = 300  # connections, and twice as many
+RELAX_SEC = 2  # by then it has given back what it can: RELAX_AFTER_MS
+
 # Instructions of the client for each byte, outside of libcrypto.
 BYTE_MAX = {"put": 0.01, "get": 0.01}
 
@@ -154,6 +163,33 @@ def check_instructions():
                "outside of libcrypto", f"{each:.4f}: {counts}")
 
 
+def resident(pid):
+    """KiB."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return int(re.search(r"^VmRSS:\s+(\d+) kB", status.read(), re.M)[1])
+
+
+def check_idle_connections():
+    if SANITIZED:
+        tap.skip("memory of idle connections", "a sanitizer has its own")
+        return
+    for line, most in IDLE_MAX.items():
+        with Daemon("--max-connections=4000", "--max-per-address=4000", "--idle-timeout=600") as d:
+            clients, sizes = [], []
+            for _ in range(2):
+                for _ in range(IDLE):
+                    sock = spectls.connect(d.port, TIMEOUT) if line == "over TLS" else None
+                    clients.append(Client(d, sock=sock))
+                    clients[-1].put(b"f", bytes(100000))
+                time.sleep(RELAX_SEC)
+                sizes.append(resident(d.pid))
+            each = (sizes[1] - sizes[0]) / IDLE
+            diag(f"an idle connection {line}: {each:.1f} KiB")
+            tap.ok(each <= most, f"an idle connection {line} has no more than {most} KiB", f"{each:.1f}")
+            for client in clients:
+                client.sock.close()
+
+
 if __name__ == "__main__":
     os.environ.pop("SOCKD_TEST_TLS", None)
-    run(check_small_files, check_large_files, check_instructions)
+    run(check_small_files, check_large_files, check_instructions, check_idle_connections)
