@@ -165,6 +165,8 @@ static int transmit(
 		.ctx = u,
 		.expected = o->has_sha256 ? o->sha256 : NULL,
 	};
+	if (source->sparse)
+		channel_expect_work(upload_channel(u), source->size - offset);
 	s->state = SLOT_SENT;
 	s->resumed_from = offset;
 	u->sending = s;

@@ -91,7 +91,7 @@ conn_handler_fn conn_get_denied;
 int conn_greet(struct conn *c) MUST_CHECK;
 
 /*
- * What this thread, and the one that flushes for it, can still reach from here on: the
+ * What this thread, and those that it starts, can still reach from here on: the
  * client's root, or nothing; with JOIN also our list of clients.  Before the first
  * request of either sort; the second can only take away.  0 or -ERR_….
  */

@@ -55,9 +55,11 @@ static int send_source(struct conn *c, uint32_t id, struct source *source,
 	struct sender s = {
 		.channel = c->channel,
 		.digest = c->digest,
-		.parallel = server_has_processor(
+		.parallel = server_ring_pays(
 			c->env->server, channel_fd(c->channel), source->size - offset),
 	};
+	if (source->sparse)
+		channel_expect_work(c->channel, source->size - offset);
 	struct sent sent;
 	event->result = sender_send(&s, id, source, offset, &sent);
 	if (event->result == 0) {

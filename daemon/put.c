@@ -313,7 +313,7 @@ static int upload_receive(struct upload *u)
 		.digest = c->digest,
 		.fd = u->stage.fd,
 		.write_behind = c->batch_sync && is_large(&u->file),
-		.parallel = server_has_processor(
+		.parallel = server_ring_pays(
 			c->env->server, channel_fd(c->channel), msg_file_left(&u->file)),
 		.admit = u->file.size == MSG_SIZE_UNKNOWN && account_has_quota(c->account)
 				 ? upload_admit

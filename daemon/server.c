@@ -86,7 +86,7 @@ void server_conn_closing(struct conn_slot *slot)
 	slot_release(slot);
 }
 
-bool server_has_processor(struct server *s, int fd, uint64_t bytes)
+bool server_ring_pays(struct server *s, int fd, uint64_t bytes)
 {
 	return bytes >= RING_FILE_MIN &&
 	       ring_pays(bytes, s->processors, table_transfers(&s->table), fd);

@@ -70,7 +70,7 @@ bool server_conn_is_revoked(const struct conn_slot *slot);
 void server_conn_closing(struct conn_slot *slot);
 /* Whether a second thread pays for a transfer of BYTES on the connection FD
  * (transfer/ring.h). */
-bool server_has_processor(struct server *s, int fd, uint64_t bytes);
+bool server_ring_pays(struct server *s, int fd, uint64_t bytes);
 /* Whether the daemon is stopping. */
 bool server_is_draining(const struct server *s);
 

@@ -3,8 +3,10 @@
  * The table of connections: a slot and a thread for each.
  *
  * A slot is running from table_start until conn_serve returns, then ended
- * until the main thread has joined its thread; there are never more threads
- * than slots.  The table is the main thread's, but for the slot_ functions.
+ * until the main thread has joined its thread; the table never starts
+ * more threads than it has slots; a connection may start others beside its own
+ * (os/thread.h), and joins them.  The table is the main thread's, but for the slot_
+ * functions.
  */
 #ifndef SOCKD_TABLE_H
 #define SOCKD_TABLE_H

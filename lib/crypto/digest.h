@@ -2,9 +2,10 @@
 /*
  * SHA-256 (FIPS 180-4) as a running digest that can be read on the way.
  *
- * One thread.  A digest is made once per connection and started anew for
- * each file, so the algorithm is looked up once.  digest_update allocates
- * nothing; OpenSSL 3.0 takes a small block for each start and each peek.
+ * One thread at a time: a reader or writer has it until it is joined.  A digest is made
+ * once per connection and started anew for each file, so the algorithm is looked up once.
+ * digest_update allocates nothing; OpenSSL 3.0 takes a small block for each start and
+ * each peek.
  */
 #ifndef SOCKD_CRYPTO_DIGEST_H
 #define SOCKD_CRYPTO_DIGEST_H

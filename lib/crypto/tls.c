@@ -309,9 +309,9 @@ static int tls_result(struct tls *t, int ret, short *events_out)
 
 /* -- Records by the dozen ---------------------------------------------------- */
 
-/* From the end of the handshake on, unless the kernel encrypts, which wants the socket.
- */
-static int start_batches(struct tls *t)
+/* From the end of the handshake on, unless the kernel encrypts or decrypts, which wants
+ * the socket. */
+static int use_tls_io(struct tls *t)
 {
 	if (BIO_get_ktls_send(SSL_get_wbio(t->ssl)) ||
 		BIO_get_ktls_recv(SSL_get_rbio(t->ssl)))
@@ -374,7 +374,7 @@ int tls_handshake(struct tls *t, short *events_out)
 	if (!has_strong_key(t))
 		return tls_blame(t, "the peer's key is too weak");
 	t->established = true;
-	return start_batches(t);
+	return use_tls_io(t);
 }
 
 /* -- After it ------------------------------------------------------------------ */

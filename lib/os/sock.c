@@ -143,7 +143,7 @@ int sock_local(int fd, struct sock_addr *out)
 	return 0;
 }
 
-static bool is_same_address(const struct sock_addr *a, const struct sock_addr *b)
+bool sock_is_same_address(const struct sock_addr *a, const struct sock_addr *b)
 {
 	const struct sockaddr_in *a4 = (const void *)&a->ss, *b4 = (const void *)&b->ss;
 	const struct sockaddr_in6 *a6 = (const void *)&a->ss, *b6 = (const void *)&b->ss;
@@ -160,7 +160,7 @@ bool sock_is_within(int fd)
 	struct sock_addr ours, its = {.len = sizeof(its.ss)};
 	return sock_local(fd, &ours) == 0 &&
 	       getpeername(fd, (struct sockaddr *)&its.ss, &its.len) == 0 &&
-	       (sock_is_loopback(&its) || is_same_address(&ours, &its));
+	       (sock_is_loopback(&its) || sock_is_same_address(&ours, &its));
 }
 
 /* The three words that sock_connect has for a failure. */

@@ -42,6 +42,8 @@ int sock_listen(const struct sock_addr *addr, int backlog) MUST_CHECK;
 /* The bound address of FD. */
 int sock_local(int fd, struct sock_addr *out) MUST_CHECK;
 
+/* Whether these are one address, whatever the ports. */
+bool sock_is_same_address(const struct sock_addr *a, const struct sock_addr *b);
 /* Whether both ends of the connection FD are on this machine: they have one address, or
  * one of loopback. */
 bool sock_is_within(int fd);

@@ -14,7 +14,8 @@ int thread_start(pthread_t *out, void *(*main)(void *), void *ctx) MUST_CHECK;
  * whose stack nobody has measured out.  Best effort. */
 void thread_relax(void);
 
-/* The processors that this process may run on; at least 1. */
+/* The processors that this process may run on; at least 1.  A quota of a cgroup
+ * (CPUQuota=) is not seen. */
 unsigned thread_processors(void);
 
 #endif

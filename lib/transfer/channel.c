@@ -130,6 +130,11 @@ void channel_expect_work(struct channel *c, uint64_t bytes)
 		c->peer_work = bytes;
 }
 
+void channel_credit(struct channel *c, uint64_t bytes)
+{
+	c->line.credited += bytes;
+}
+
 void channel_set_timeout(struct channel *c, int timeout_ms)
 {
 	c->line.timeout_ms = timeout_ms;

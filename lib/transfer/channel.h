@@ -79,6 +79,8 @@ void channel_set_chunk_size(struct channel *c, uint32_t chunk_size);
 void channel_set_deadline(struct channel *c, int64_t deadline_ms);
 /* So many bytes the peer may have to read before it answers, and say NOTE meanwhile. */
 void channel_expect_work(struct channel *c, uint64_t bytes);
+/* For the minimum rate BYTES count as if they had come. */
+void channel_credit(struct channel *c, uint64_t bytes);
 /* Replaces limits.timeout_ms from here on. */
 void channel_set_timeout(struct channel *c, int timeout_ms);
 
@@ -119,8 +121,8 @@ int channel_try_read(struct channel *c, struct channel_msg *out) MUST_CHECK;
  * it is used up (0).  The count or -ERR_…. */
 ssize_t channel_read_data(struct channel *c, const uint8_t **out) MUST_CHECK;
 
-/* The same into BUF, CAP bytes at the most, by way of no buffer of ours: for a payload
- * that is handed on to another thread. */
+/* The same into BUF, CAP bytes at the most; what is not in our buffer yet comes by way of
+ * none.  For a payload that is handed on to another thread. */
 ssize_t channel_read_data_into(struct channel *c, uint8_t *buf, size_t cap) MUST_CHECK;
 
 /* Reads and forgets the rest of the file under way, to its END or ABORT. */
@@ -175,6 +177,8 @@ int channel_poll(struct channel *c) MUST_CHECK;
 /* ERROR: TEXT may be NULL for the code's own text; cut at MSG_TEXT_MAX. */
 int channel_send_error(
 	struct channel *c, uint32_t id, int code, const char *text) MUST_CHECK;
+/* How often: well below every timeout that a peer would set. */
+#define NOTE_INTERVAL_MS 1000
 /* NOTE: we are at work, DONE bytes so far; sent at once. */
 int channel_send_note(struct channel *c, uint64_t done) MUST_CHECK;
 int channel_send_empty(struct channel *c, uint8_t type, uint32_t id) MUST_CHECK;

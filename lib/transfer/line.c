@@ -48,7 +48,7 @@ int line_fail(struct line *l, int err)
 
 static uint64_t line_moved(const struct line *l)
 {
-	return l->received + l->sent;
+	return l->received + l->sent + l->credited;
 }
 
 static int stop_requested(struct line *l)

@@ -27,6 +27,7 @@ struct line {
 	int stop_fd;       /* borrowed, or -1 */
 	int64_t deadline_ms;
 	uint64_t received, sent; /* bytes, without what TLS adds */
+	uint64_t credited;       /* which count as moved, too */
 	uint64_t stop_checked;   /* of received + sent */
 	struct throttle own;     /* of this connection */
 	struct throttle *shared; /* borrowed: of all connections of one client; or NULL */

@@ -10,8 +10,6 @@
 #include "os/clock.h"
 
 #define READ_LEN (256u << 10)
-/* Well below every timeout a peer would set. */
-#define NOTE_INTERVAL_MS 1000
 
 int prefix_key(uint8_t out[STAGE_KEY_LEN], const char *identity, const char *path,
 	const void *tag, size_t tag_len)

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "os/thread.h"
 #include "wire/frame.h"
 
 struct extent reader_next(struct source *source, uint64_t pos, size_t cap)
@@ -24,14 +23,12 @@ static bool all_zeros(const uint8_t *bytes, size_t len)
 	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
 }
 
-int reader_chunk(struct source *source, struct digest *digest, const struct extent *next,
-	struct block *chunk)
+int reader_chunk(struct source *source, struct digest *digest, uint64_t pos,
+	const struct extent *next, struct block *chunk)
 {
-	chunk->len = chunk->hole = 0;
-	chunk->has_check = false;
 	if (next->len == 0)
 		return 0;
-	ssize_t n = source_read(source, chunk->bytes, next->len, chunk->pos);
+	ssize_t n = source_read(source, chunk->bytes, next->len, pos);
 	if (n < 0)
 		return (int)n;
 	if (source->seekable && (size_t)n < next->len)
@@ -41,9 +38,11 @@ int reader_chunk(struct source *source, struct digest *digest, const struct exte
 	int err = digest_update(digest, chunk->bytes, (size_t)n);
 	if (err < 0)
 		return err;
-	bool is_hole = next->hole && all_zeros(chunk->bytes, (size_t)n);
-	*(is_hole ? &chunk->hole : &chunk->len) = (size_t)n;
-	uint64_t end = chunk->pos + (size_t)n;
+	if (next->hole && all_zeros(chunk->bytes, (size_t)n))
+		chunk->hole = (size_t)n;
+	else
+		chunk->len = (size_t)n;
+	uint64_t end = pos + (size_t)n;
 	chunk->has_check = end % CHECKPOINT_INTERVAL == 0 && end != source->size;
 	return chunk->has_check ? digest_peek(digest, chunk->check) : 0;
 }
@@ -56,8 +55,7 @@ static void *reader_main(void *arg)
 	int err = 0;
 	while (err == 0 && pos < r->source->size && (b = ring_fill(r->ring))) {
 		struct extent next = reader_next(r->source, pos, r->cap);
-		b->pos = pos;
-		err = reader_chunk(r->source, r->digest, &next, b);
+		err = reader_chunk(r->source, r->digest, pos, &next, b);
 		pos += b->len + b->hole;
 		if (err == 0)
 			ring_filled(r->ring);
@@ -75,20 +73,11 @@ int reader_start(struct reader *r, struct source *source, struct digest *digest,
 		.offset = offset,
 		.cap = cap < RING_BLOCK ? cap : RING_BLOCK,
 	};
-	int err = ring_new(&r->ring);
-	if (err == 0)
-		err = thread_start(&r->thread, reader_main, r);
-	if (err < 0)
-		ring_free(r->ring);
-	return err;
+	return ring_start(&r->ring, &r->thread, reader_main, r);
 }
 
 int reader_join(struct reader *r)
 {
 	ring_stop(r->ring, 0);
-	pthread_join(r->thread, NULL);
-	int err = ring_error(r->ring);
-	ring_free(r->ring);
-	r->ring = NULL;
-	return err;
+	return ring_join(&r->ring, r->thread);
 }

@@ -28,13 +28,13 @@ struct extent {
 struct extent reader_next(struct source *source, uint64_t pos, size_t cap);
 
 /*
- * Reads the chunk NEXT at CHUNK->pos into CHUNK->bytes and hashes it, and fills in the
- * rest.  A hole is read and hashed like all else, and counts as one when it is nothing
- * but zeros: to find that out costs a fraction of the hashing.  Fewer bytes come only
- * where the size is not known, none at the end.  -ERR_IO, -ERR_CHANGED, -ERR_RESOURCE.
+ * Reads the chunk NEXT at POS into CHUNK->bytes and hashes it, and fills in the rest.  A
+ * hole is read and hashed like all else, and counts as one when it is nothing but zeros:
+ * to find that out costs a fraction of the hashing.  Fewer bytes come only where the size
+ * is not known, none at the end.  -ERR_IO, -ERR_CHANGED, -ERR_RESOURCE.
  */
-int reader_chunk(struct source *source, struct digest *digest, const struct extent *next,
-	struct block *chunk) MUST_CHECK;
+int reader_chunk(struct source *source, struct digest *digest, uint64_t pos,
+	const struct extent *next, struct block *chunk) MUST_CHECK;
 
 /* The thread, which has SOURCE and DIGEST for itself until reader_join. */
 struct reader {

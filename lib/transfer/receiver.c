@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "os/clock.h"
 #include "transfer/writer.h"
 
 /* The state of one reception. */
@@ -12,9 +13,10 @@ struct reception {
 	const struct msg_file *file; /* borrowed */
 	struct received *out;        /* borrowed */
 	struct writer writer;
-	uint64_t pos; /* bytes of the file so far */
-	int failed;   /* -ERR_…: this file cannot succeed; we only drain */
-	bool ended;   /* END or ABORT has come */
+	uint64_t pos;     /* bytes of the file so far */
+	int64_t noted_ms; /* when the last NOTE went out */
+	int failed;       /* -ERR_…: this file cannot succeed; we only drain */
+	bool ended;       /* END or ABORT has come */
 };
 
 /* Marks the file as failed and tells whoever wants to know.  Nonzero: leave. */
@@ -60,81 +62,80 @@ static int reception_store(struct reception *rc)
 	return (int)n;
 }
 
-/* The next block for the writer's thread; without one, that has failed. */
-static int reception_block(struct reception *rc, struct block **out)
-{
-	*out = ring_fill(rc->writer.ring);
-	return *out ? 0 : reception_fail(rc, ring_error(rc->writer.ring));
-}
-
 /* The payload of a DATA frame, block by block for the writer's thread. */
 static int reception_hand_over(struct reception *rc)
 {
 	struct channel *c = rc->r->channel;
 	ssize_t n = 1;
-	while (n > 0 && !rc->failed) {
-		struct block *b;
-		int err = reception_block(rc, &b);
-		if (err < 0)
-			return err;
-		while (b && b->len < RING_BLOCK &&
+	while (n > 0) {
+		struct block *b = ring_fill(rc->writer.ring);
+		if (!b)
+			return reception_fail(rc, ring_error(rc->writer.ring));
+		while (b->len < RING_BLOCK &&
 			(n = channel_read_data_into(
 				 c, b->bytes + b->len, RING_BLOCK - b->len)) > 0) {
 			b->len += (size_t)n;
 			reception_count(rc, (size_t)n);
 		}
-		if (b && b->len > 0)
+		if (b->len > 0)
 			ring_filled(rc->writer.ring);
 	}
-	return n < 0 ? (int)n : 0;
+	return (int)n;
 }
 
-/* A size that was announced is a promise: more is never written. */
-static bool reception_has_room(const struct reception *rc, uint32_t len)
+/* A size that was announced is a promise: more is never written.  And nothing goes over a
+ * checkpoint. */
+static bool reception_may_take(const struct reception *rc, uint32_t len)
 {
-	return rc->file->size == MSG_SIZE_UNKNOWN || rc->file->size - rc->pos >= len;
+	return (rc->file->size == MSG_SIZE_UNKNOWN || rc->file->size - rc->pos >= len) &&
+	       rc->pos % CHECKPOINT_INTERVAL + len <= CHECKPOINT_INTERVAL;
 }
 
 static int reception_data(struct reception *rc, uint32_t len)
 {
-	if (!reception_has_room(rc, len))
+	if (!reception_may_take(rc, len))
 		return -ERR_PROTOCOL;
 	/* Before there is a piece at hand: whoever is asked may use the channel. */
 	int err = reception_admit(rc, len);
-	if (err == 0 && rc->writer.ring)
+	if (err == 0 && rc->writer.ring && !rc->failed)
 		err = reception_hand_over(rc);
 	/* Also what is left of the frame when there is no use for it any more. */
 	return err < 0 ? err : reception_store(rc);
 }
 
-/* Zeros, which like DATA may not go over a checkpoint. */
+/* Holes come faster than they are hashed: whoever waits for us hears that we are alive.
+ */
+static int reception_beat(struct reception *rc)
+{
+	int64_t now_ms = clock_now_ms();
+	if (rc->noted_ms == 0)
+		rc->noted_ms = now_ms;
+	if (now_ms - rc->noted_ms < NOTE_INTERVAL_MS)
+		return 0;
+	rc->noted_ms = now_ms;
+	return channel_send_note(rc->r->channel, 0);
+}
+
 static int reception_hole(struct reception *rc, const struct channel_msg *m)
 {
 	struct msg_hole hole;
 	int err = msg_hole_decode(&hole, m->payload, m->len);
 	if (err < 0)
 		return err;
-	if (!reception_has_room(rc, hole.len) ||
-		rc->pos % CHECKPOINT_INTERVAL + hole.len > CHECKPOINT_INTERVAL)
+	if (!reception_may_take(rc, hole.len))
 		return -ERR_PROTOCOL;
+	/* It stands for bytes that a slow peer had to read. */
+	channel_credit(rc->r->channel, hole.len);
 	err = reception_admit(rc, hole.len);
 	if (err < 0)
 		return err;
-	if (rc->writer.ring && !rc->failed) {
-		struct block *b;
-		err = reception_block(rc, &b);
-		if (b) {
-			b->hole = hole.len;
-			ring_filled(rc->writer.ring);
-		}
-	} else if (!rc->failed) {
-		err = writer_hole(&rc->writer, hole.len);
-		if (err < 0)
-			err = reception_fail(rc, err);
-	}
-	if (err == 0)
-		reception_count(rc, hole.len);
-	return err;
+	int failed = rc->failed ? 0 : writer_hole(&rc->writer, hole.len);
+	if (failed < 0)
+		err = reception_fail(rc, failed);
+	if (err < 0)
+		return err;
+	reception_count(rc, hole.len);
+	return reception_beat(rc);
 }
 
 static int reception_check(struct reception *rc, const struct channel_msg *m)
@@ -147,18 +148,8 @@ static int reception_check(struct reception *rc, const struct channel_msg *m)
 		return -ERR_PROTOCOL;
 	if (rc->failed)
 		return 0;
-	if (!rc->writer.ring) {
-		err = writer_check(&rc->writer, check.digest);
-		return err < 0 ? reception_fail(rc, err) : 0;
-	}
-	struct block *b;
-	err = reception_block(rc, &b);
-	if (err < 0 || !b)
-		return err;
-	b->has_check = true;
-	memcpy(b->check, check.digest, DIGEST_LEN);
-	ring_filled(rc->writer.ring);
-	return 0;
+	err = writer_check(&rc->writer, check.digest);
+	return err < 0 ? reception_fail(rc, err) : 0;
 }
 
 static int reception_end(struct reception *rc, const struct channel_msg *m)
@@ -223,8 +214,7 @@ static int reception_settle(struct reception *rc)
 {
 	if (!rc->writer.ring || rc->failed || channel_is_readable(rc->r->channel))
 		return 0;
-	ring_settle(rc->writer.ring);
-	int err = ring_error(rc->writer.ring);
+	int err = writer_settle(&rc->writer);
 	return err < 0 ? reception_fail(rc, err) : 0;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The receiving role: DATA, CHECK, END written to a stage and verified.  The
- * same code receives the client's get and the daemon's put: in the thread that calls, or,
- * where a processor is free, with a second one behind it (transfer/writer.h).
+ * The receiving role: DATA, HOLE, CHECK, END written to a stage and verified.  The
+ * same code receives the client's get and the daemon's put: in the thread that calls or,
+ * where that pays, with a second one behind it (transfer/writer.h), after which `failed`
+ * comes some blocks late.  All callbacks are made by the thread that calls.
  */
 #ifndef SOCKD_TRANSFER_RECEIVER_H
 #define SOCKD_TRANSFER_RECEIVER_H
@@ -19,7 +20,7 @@ struct receiver {
 	struct digest *digest;   /* borrowed; covers the first FILE.offset bytes */
 	int fd;                  /* borrowed: the stage */
 	bool stream;             /* fd is a pipe or the like, written from where it is */
-	bool write_behind;       /* start writing to the disk while receiving */
+	bool write_behind;       /* write to the disk while receiving */
 	bool parallel; /* a second thread hashes and writes, if not to a stream; ring_pays
 			*/
 	/* Optional: may the file have END bytes?  Asked before they are written; an error

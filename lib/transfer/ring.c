@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "transfer/ring.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "os/sock.h"
+#include "os/thread.h"
 #include "wire/frame.h"
 
 struct ring {
@@ -18,8 +18,9 @@ struct ring {
 	uint8_t *memory; /* owned: the bytes of all blocks */
 };
 
-/* Each block's bytes begin a header behind a cache line. */
-#define STRIDE (RING_BLOCK + 64)
+#define CACHE_LINE 64
+/* From the bytes of one block to those of the next, with room for a frame's header. */
+#define STRIDE (RING_BLOCK + CACHE_LINE)
 
 bool ring_pays(uint64_t bytes, unsigned processors, unsigned transfers, int fd)
 {
@@ -31,15 +32,16 @@ bool ring_pays(uint64_t bytes, unsigned processors, unsigned transfers, int fd)
 int ring_new(struct ring **out)
 {
 	struct ring *r = calloc(1, sizeof(*r));
+	*out = NULL;
 	if (!r)
 		return -ERR_RESOURCE;
-	r->memory = malloc((size_t)RING_COUNT * STRIDE);
+	r->memory = aligned_alloc(CACHE_LINE, (size_t)RING_COUNT * STRIDE);
 	if (!r->memory) {
 		free(r);
 		return -ERR_RESOURCE;
 	}
 	for (size_t i = 0; i < RING_COUNT; i++)
-		r->blocks[i].bytes = r->memory + i * STRIDE + FRAME_HEADER_LEN;
+		r->blocks[i].bytes = r->memory + i * STRIDE + CACHE_LINE;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->moved, NULL);
 	*out = r;
@@ -54,6 +56,27 @@ void ring_free(struct ring *r)
 	pthread_mutex_destroy(&r->lock);
 	free(r->memory);
 	free(r);
+}
+
+int ring_start(struct ring **out, pthread_t *thread, void *(*main)(void *), void *ctx)
+{
+	int err = ring_new(out);
+	if (err == 0)
+		err = thread_start(thread, main, ctx);
+	if (err < 0) {
+		ring_free(*out);
+		*out = NULL;
+	}
+	return err;
+}
+
+int ring_join(struct ring **r, pthread_t thread)
+{
+	pthread_join(thread, NULL);
+	int err = ring_error(*r);
+	ring_free(*r);
+	*r = NULL;
+	return err;
 }
 
 struct block *ring_fill(struct ring *r)
@@ -81,7 +104,7 @@ struct block *ring_use(struct ring *r)
 	return b;
 }
 
-/* The other thread waits only where the ring was full or empty. */
+/* One signal is enough: of the two threads only one can be waiting. */
 static void ring_move(struct ring *r, size_t *count)
 {
 	pthread_mutex_lock(&r->lock);

@@ -9,6 +9,7 @@
 #ifndef SOCKD_TRANSFER_RING_H
 #define SOCKD_TRANSFER_RING_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,8 +17,8 @@
 #include "base/compiler.h"
 #include "wire/msg.h" /* DIGEST_LEN */
 
-/* Bytes of a block, and how many there are: what two threads need to be seldom at rest,
- * and a processor's cache holds. */
+/* Bytes of a block, two of which fit a processor's cache; and how many there are, so that
+ * neither thread is often at rest. */
 #define RING_BLOCK (256u << 10)
 #define RING_COUNT 6
 
@@ -36,7 +37,6 @@ struct block {
 	uint8_t *bytes; /* owned: RING_BLOCK of them, and FRAME_HEADER_LEN before them */
 	size_t len;
 	size_t hole;    /* instead of bytes, so many zeros; or 0 */
-	uint64_t pos;   /* of the first one in the file */
 	bool has_check; /* the file up to the end of this block has this digest */
 	uint8_t check[DIGEST_LEN];
 };
@@ -46,6 +46,13 @@ struct ring;
 /* -ERR_RESOURCE without memory. */
 int ring_new(struct ring **out) MUST_CHECK;
 void ring_free(struct ring *r); /* NULL is fine */
+/* A ring, and THREAD that works on it.  -ERR_RESOURCE: *OUT is NULL, and nothing was
+ * started. */
+int ring_start(struct ring **out, pthread_t *thread, void *(*main)(void *),
+	void *ctx) MUST_CHECK;
+/* The thread has ended, told so by ring_end or ring_stop: what either was told, see
+ * ring_error.  *R is NULL from here on. */
+int ring_join(struct ring **r, pthread_t thread) MUST_CHECK;
 
 /* The filling thread: an empty block; or NULL, when the other one has stopped. */
 struct block *ring_fill(struct ring *r);

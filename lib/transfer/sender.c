@@ -66,6 +66,15 @@ struct sending {
 	bool apart;
 };
 
+static int send_hole(const struct sending *g, size_t len)
+{
+	struct msg_hole m = {.len = (uint32_t)len};
+	struct wcur w;
+	channel_begin(g->s->channel, &w);
+	msg_hole_encode(&w, &m);
+	return channel_end(g->s->channel, &w, MSG_HOLE, g->id);
+}
+
 /* Reads into the channel's own buffer what is next, and sends it. */
 static struct step send_inline(struct sending *g, struct block *chunk)
 {
@@ -76,11 +85,12 @@ static struct step send_inline(struct sending *g, struct block *chunk)
 	chunk->bytes = channel_reserve_data(c, next.len);
 	if (!chunk->bytes)
 		return (struct step){.fatal = channel_error(c)};
-	chunk->pos = g->pos;
-	int err = reader_chunk(g->source, g->s->digest, &next, chunk);
+	int err = reader_chunk(g->source, g->s->digest, g->pos, &next, chunk);
 	if (err < 0)
 		return (struct step){.failed = err};
-	if (chunk->len > 0)
+	if (chunk->hole > 0)
+		err = send_hole(g, chunk->hole);
+	else if (chunk->len > 0)
 		err = channel_commit_data(c, g->id, chunk->len);
 	return (struct step){.len = chunk->len + chunk->hole, .fatal = err};
 }
@@ -89,42 +99,33 @@ static struct step send_inline(struct sending *g, struct block *chunk)
 static struct step send_apart(struct sending *g, struct block *chunk)
 {
 	struct block *b = ring_use(g->reader.ring);
-	int err = 0;
 	if (!b)
 		return (struct step){.failed = ring_error(g->reader.ring)};
-	if (b->len > 0)
-		err = channel_send_data(g->s->channel, g->id, b->bytes, b->len);
+	int err = b->hole > 0 ? send_hole(g, b->hole)
+			      : channel_send_data(g->s->channel, g->id, b->bytes, b->len);
 	*chunk = *b;
 	ring_used(g->reader.ring);
 	return (struct step){.len = chunk->len + chunk->hole, .fatal = err};
 }
 
-static int send_hole(const struct sending *g, size_t len)
-{
-	struct msg_hole m = {.len = (uint32_t)len};
-	struct wcur w;
-	channel_begin(g->s->channel, &w);
-	msg_hole_encode(&w, &m);
-	return channel_end(g->s->channel, &w, MSG_HOLE, g->id);
-}
-
 static struct step send_chunk(struct sending *g)
 {
 	const struct sender *s = g->s;
-	struct block chunk;
+	struct block chunk = {0};
 	struct step step = g->apart ? send_apart(g, &chunk) : send_inline(g, &chunk);
 	if (step.fatal || step.failed || step.len == 0)
 		return step;
 	g->pos += step.len;
 	if (s->progress)
 		s->progress(s->ctx, step.len);
-	if (chunk.hole > 0)
-		step.fatal = send_hole(g, chunk.hole);
-	if (step.fatal == 0 && chunk.has_check) {
+	if (chunk.has_check) {
 		struct msg_check m = {.offset = g->pos};
 		memcpy(m.digest, chunk.check, DIGEST_LEN);
 		step.fatal = send_check(s, MSG_CHECK, g->id, &m);
 	}
+	/* A long hole is to be no long silence. */
+	if (step.fatal == 0 && chunk.hole >= POLL_MIN)
+		step.fatal = channel_flush(s->channel);
 	if (step.fatal == 0 && step.len >= POLL_MIN)
 		step.fatal = channel_poll(s->channel);
 	if (step.fatal == 0 && s->interrupt)

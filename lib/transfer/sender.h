@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The sending role: a file as FILE, DATA, CHECK, END.  The same code sends
+ * The sending role: a file as FILE, DATA, HOLE, CHECK, END.  The same code sends
  * the client's put and the daemon's get.
  *
- * Each byte is read into a buffer, hashed there and sent from there: by the thread that
- * calls, or, where a processor is free, by a second one ahead of it (transfer/reader.h).
+ * Each byte is read into a buffer and hashed there, by the thread that calls or, where
+ * that pays, by a second one ahead of it (transfer/reader.h); the thread that calls sends
+ * it from there, and makes all callbacks.
  */
 #ifndef SOCKD_TRANSFER_SENDER_H
 #define SOCKD_TRANSFER_SENDER_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * A file being read for sending: what it was when it was opened, so that a
- * change under way is noticed before anything is published.  One thread.
+ * change under way is noticed before anything is published.  One thread at a time: a
+ * reader has it until it is joined.
  */
 #ifndef SOCKD_TRANSFER_SOURCE_H
 #define SOCKD_TRANSFER_SOURCE_H
@@ -21,7 +22,9 @@ struct source {
 	uint32_t mode; /* permission bits, 0777 */
 	struct msg_time mtime;
 	struct stat opened; /* as fstat saw it */
-	bool sparse;        /* it has holes, and the file system tells where */
+	/* It takes less room than its size: it has holes, or is compressed.  False from
+	 * where the file system does not tell. */
+	bool sparse;
 	/* The stretch that was looked at last, of one kind. */
 	uint64_t stretch, stretch_end;
 	bool stretch_is_hole;

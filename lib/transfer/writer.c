@@ -8,7 +8,6 @@
 
 #include "base/err.h"
 #include "os/fd.h"
-#include "os/thread.h"
 #include "wire/frame.h"
 
 /* So much may be on its way to the disk while more arrives. */
@@ -40,19 +39,6 @@ int writer_store(struct writer *w, const uint8_t *bytes, size_t len)
 	return err;
 }
 
-/* Zeros into a pipe. */
-static int write_zeros(int fd, size_t len)
-{
-	static const uint8_t zeros[64 << 10];
-	int err = 0;
-	while (err == 0 && len > 0) {
-		size_t n = len < sizeof(zeros) ? len : sizeof(zeros);
-		err = fd_write_full(fd, zeros, n);
-		len -= n;
-	}
-	return err;
-}
-
 /* Whatever an earlier transfer left behind POS goes, and what comes in its place was
  * never written. */
 static int make_hole(int fd, uint64_t pos, size_t len)
@@ -62,11 +48,20 @@ static int make_hole(int fd, uint64_t pos, size_t len)
 	return 0;
 }
 
-int writer_hole(struct writer *w, size_t len)
+static int hole_write(struct writer *w, size_t len)
 {
-	int err = digest_zeros(w->digest, len);
+	int err = 0;
+	if (w->stream) {
+		static const uint8_t zeros[64 << 10];
+		for (size_t n; err == 0 && len > 0; len -= n) {
+			n = len < sizeof(zeros) ? len : sizeof(zeros);
+			err = writer_store(w, zeros, n);
+		}
+		return err;
+	}
+	err = digest_zeros(w->digest, len);
 	if (err == 0)
-		err = w->stream ? write_zeros(w->fd, len) : make_hole(w->fd, w->pos, len);
+		err = make_hole(w->fd, w->pos, len);
 	if (err == 0)
 		w->pos += len;
 	return err;
@@ -74,7 +69,7 @@ int writer_hole(struct writer *w, size_t len)
 
 /* Starts the writing of what is verified now, and waits for what was started long ago, so
  * that the last fsync has little left to do.  A failure shows there. */
-static void writer_write_behind(const struct writer *w)
+static void start_writing(const struct writer *w)
 {
 	sync_file_range(
 		w->fd, (off_t)w->good, (off_t)(w->pos - w->good), SYNC_FILE_RANGE_WRITE);
@@ -84,7 +79,7 @@ static void writer_write_behind(const struct writer *w)
 			(off_t)CHECKPOINT_INTERVAL, SYNC_FILE_RANGE_WAIT_BEFORE);
 }
 
-int writer_check(struct writer *w, const uint8_t digest[DIGEST_LEN])
+static int check(struct writer *w, const uint8_t digest[DIGEST_LEN])
 {
 	uint8_t ours[DIGEST_LEN];
 	int err = digest_peek(w->digest, ours);
@@ -93,8 +88,35 @@ int writer_check(struct writer *w, const uint8_t digest[DIGEST_LEN])
 	if (memcmp(ours, digest, DIGEST_LEN) != 0)
 		return -ERR_MISMATCH;
 	if (w->write_behind)
-		writer_write_behind(w);
+		start_writing(w);
 	w->good = w->pos;
+	return 0;
+}
+
+/* -- By a thread or without ---------------------------------------------------- */
+
+int writer_hole(struct writer *w, size_t len)
+{
+	if (!w->ring)
+		return hole_write(w, len);
+	struct block *b = ring_fill(w->ring);
+	if (!b)
+		return ring_error(w->ring);
+	b->hole = len;
+	ring_filled(w->ring);
+	return 0;
+}
+
+int writer_check(struct writer *w, const uint8_t digest[DIGEST_LEN])
+{
+	if (!w->ring)
+		return check(w, digest);
+	struct block *b = ring_fill(w->ring);
+	if (!b)
+		return ring_error(w->ring);
+	b->has_check = true;
+	memcpy(b->check, digest, DIGEST_LEN);
+	ring_filled(w->ring);
 	return 0;
 }
 
@@ -104,10 +126,10 @@ static void *writer_main(void *arg)
 	struct block *b;
 	int err = 0;
 	while (err == 0 && (b = ring_use(w->ring))) {
-		err = b->hole > 0 ? writer_hole(w, b->hole)
+		err = b->hole > 0 ? hole_write(w, b->hole)
 				  : writer_store(w, b->bytes, b->len);
 		if (err == 0 && b->has_check)
-			err = writer_check(w, b->check);
+			err = check(w, b->check);
 		/* Who waits for all to be used is to see the error first. */
 		if (err == 0)
 			ring_used(w->ring);
@@ -118,14 +140,15 @@ static void *writer_main(void *arg)
 
 int writer_start(struct writer *w)
 {
-	int err = ring_new(&w->ring);
-	if (err == 0)
-		err = thread_start(&w->thread, writer_main, w);
-	if (err < 0) {
-		ring_free(w->ring);
-		w->ring = NULL;
-	}
-	return err;
+	return ring_start(&w->ring, &w->thread, writer_main, w);
+}
+
+int writer_settle(struct writer *w)
+{
+	if (!w->ring)
+		return 0;
+	ring_settle(w->ring);
+	return ring_error(w->ring);
 }
 
 int writer_join(struct writer *w)
@@ -133,9 +156,5 @@ int writer_join(struct writer *w)
 	if (!w->ring)
 		return 0;
 	ring_end(w->ring, 0);
-	pthread_join(w->thread, NULL);
-	int err = ring_error(w->ring);
-	ring_free(w->ring);
-	w->ring = NULL;
-	return err;
+	return ring_join(&w->ring, w->thread);
 }

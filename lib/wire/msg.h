@@ -152,7 +152,7 @@ struct msg_get {
 };
 
 enum {
-	FILE_SPARSE = 1u << 0, /* it has holes: it needs less room than its size says */
+	FILE_SPARSE = 1u << 0, /* it may need less room than its size says */
 	FILE_KNOWN = (1u << 1) - 1,
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The least that a verified transfer has to do, to hold the others against:
+ * What a verified transfer has to do at the least, on one thread at each end, to hold the
+ * others against:
  *	limit [--tls] SOURCE TARGET
  * One process reads, hashes and sends, another receives, hashes and writes, over one
  * TCP connection on loopback.  Nothing else: no frames, no names, no resume.  With TLS it
@@ -169,6 +170,8 @@ static void receive(
 		in.ssl = serve_tls(in.fd);
 	move(&in, &out, sum_out);
 	end_close(&out, target);
+	SSL_free(in.ssl);
+	close(in.fd);
 }
 
 static void send_to(const struct sockaddr_in *addr, bool tls, const char *source,
@@ -183,6 +186,7 @@ static void send_to(const struct sockaddr_in *addr, bool tls, const char *source
 		out.ssl = connect_tls(out.fd);
 	move(&in, &out, sum_out);
 	end_close(&out, "close");
+	close(in.fd);
 }
 
 int main(int argc, char **argv)

@@ -315,7 +315,8 @@ class Limit(Peer):
     """No peer: the least that can be done, see limit.c."""
     name = "limit"
     verifies = True
-    about = "tests/bench/limit.c; read, SHA-256, send, receive, SHA-256, write, and nothing else"
+    about = ("tests/bench/limit.c; read, SHA-256, send, receive, SHA-256, write, and nothing else, on one "
+             "thread at each end")
     program = os.path.join(os.environ.get("SOCKD_BUILDDIR", "."), "tests/bench/limit")
     needs = (program,)
     how = ()

@@ -126,6 +126,15 @@ def check_put():
                 what = f"put of {size} bytes, {'known' if known == size else 'unknown'} size"
                 equal(done, {"durability": 1, "size": size, "digest": spec.sha256(data[:size])}, what)
                 tap.ok(read(f"{d.root}/{name}") == data[:size], f"{what}: is there")
+        holes = bytes(CHECKPOINT) + b"a" + bytes(2 * MIB) + b"b" + bytes(3 * MIB)
+        for known in (len(holes), spec.UNKNOWN):
+            done = c.put(b"holes", holes, size=known, holes=True)
+            equal(done["digest"], spec.sha256(holes), "put of a file with holes")
+            tap.ok(read(f"{d.root}/holes") == holes and os.stat(f"{d.root}/holes").st_blocks * 512 < 4 * MIB,
+                   "it has them there", os.stat(f"{d.root}/holes").st_blocks)
+        before = c.received
+        tap.ok(c.get(b"holes")[1] == holes and c.received - before < 4 * MIB, "get of it, without them",
+               c.received - before)
         equal(c.put(b"fast", b"x", "NO_SYNC")["durability"], 0, "NO_SYNC: not on disk")
         equal(c.put(b"slow", b"x")["durability"], 1, "without it: on disk")
         c.put(b"exact", b"x", "PRESERVE", mode=0o751, mtime=WHEN)

@@ -178,7 +178,7 @@ class Connection:
     def __init__(self, sock, side, chunk=1 << 20):
         self.sock, self.side, self.chunk = sock, side, chunk
         self.state, self.current = "new", 0
-        self.buffer, self.noted = bytearray(), 0
+        self.buffer, self.noted, self.received = bytearray(), 0, 0
 
     def __enter__(self):
         return self
@@ -209,6 +209,7 @@ class Connection:
                         if not got:
                             raise EOFError("closed while we were sending")
                         self.buffer += got
+                        self.received += len(got)
                 if writable:
                     with contextlib.suppress(*NOT_YET):
                         at += self.sock.send(data[at:at + (1 << 16)])
@@ -221,14 +222,18 @@ class Connection:
     def send_error(self, name, ident, code):
         self.send(name, ident, code=page.errors[code], text=b"")
 
-    def send_file(self, ident, data, offset=0, size=None, mode=0o644, mtime=(0, 0)):
-        """All of DATA, of which the other side has OFFSET bytes already."""
+    def send_file(self, ident, data, offset=0, size=None, mode=0o644, mtime=(0, 0), holes=False):
+        """All of DATA, of which the other side has OFFSET bytes already; with HOLES chunks of zeros
+        are such."""
         self.send("FILE", ident, size=len(data) if size is None else size, offset=offset, mode=mode,
-                  mtime=mtime)
+                  mtime=mtime, flags=int(holes))
         at = offset
         while at < len(data):
             end = min(at + self.chunk, len(data), at - at % CHECKPOINT + CHECKPOINT)
-            self.send_raw(frame("DATA", ident, data[at:end]))
+            if holes and not any(data[at:end]):
+                self.send("HOLE", ident, len=end - at)
+            else:
+                self.send_raw(frame("DATA", ident, data[at:end]))
             at = end
             if at % CHECKPOINT == 0 and at != (len(data) if size is None else size):
                 self.send("CHECK", ident, offset=at, digest=sha256(data[:at]))
@@ -242,6 +247,7 @@ class Connection:
             if not got:
                 raise EOFError(f"closed with {len(self.buffer)} bytes of {count}")
             self.buffer += got
+            self.received += len(got)
         data = bytes(self.buffer[:count])
         del self.buffer[:count]
         return data
@@ -302,11 +308,12 @@ class Connection:
             if due != (message.name == "CHECK"):
                 raise Breach(f"{message.name} at {len(data)}")
             checked = len(data)
-            if message.name == "DATA":
-                if len(data) % CHECKPOINT + len(message.values) > CHECKPOINT:
-                    raise Breach("DATA across a checkpoint")
-                data += message.values
-                digest.update(message.values)
+            if message.name in ("DATA", "HOLE"):
+                come = message.values if message.name == "DATA" else bytes(message.values["len"])
+                if len(data) % CHECKPOINT + len(come) > CHECKPOINT:
+                    raise Breach(f"{message.name} across a checkpoint")
+                data += come
+                digest.update(come)
                 if len(data) > file["size"]:
                     raise Breach("more than was announced")
                 continue

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "transfer/ring.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "os/fd.h"
@@ -10,12 +11,13 @@
 #define M    RING_FILE_MIN
 
 static struct ring *ring;
-static atomic_uint used;
+static atomic_uint used, filled;
 
 static void setup(void)
 {
 	cr_assert_eq(ring_new(&ring), 0);
 	atomic_store(&used, 0);
+	atomic_store(&filled, 0);
 }
 
 static void teardown(void)
@@ -34,7 +36,7 @@ static void *use(void *arg)
 	struct block *b;
 	unsigned n = 0;
 	while (n < *stop_after && (b = ring_use(ring))) {
-		cr_assert_eq(b->pos, n);
+		cr_assert_eq(b->hole, n);
 		cr_assert_eq(b->len, n % RING_BLOCK);
 		cr_assert_eq(b->has_check, n % 7 == 0);
 		cr_assert(b->len == 0 || (b->bytes[0] == (uint8_t)n &&
@@ -53,14 +55,14 @@ static unsigned fill(void)
 	struct block *b;
 	unsigned n = 0;
 	while (n < MANY && (b = ring_fill(ring))) {
-		cr_assert(b->len == 0 && !b->has_check, "it is empty");
-		b->pos = n;
+		cr_assert(b->len == 0 && b->hole == 0 && !b->has_check, "it is empty");
+		b->hole = n;
 		b->len = n % RING_BLOCK;
 		b->has_check = n % 7 == 0;
 		memset(b->bytes - FRAME_HEADER_LEN, (int)(uint8_t)n,
 			b->len + FRAME_HEADER_LEN);
 		ring_filled(ring);
-		n++;
+		atomic_store(&filled, ++n);
 		cr_assert_leq(n - atomic_load(&used), RING_COUNT + 1);
 	}
 	return n;
@@ -110,9 +112,38 @@ static void *fill_to_the_brim(void *unused)
 Test(ring, who_waits_for_room_is_told_to_stop)
 {
 	pthread_t thread = pair_thread(fill_to_the_brim, NULL);
+	while (atomic_load(&filled) < RING_COUNT)
+		sched_yield();
+	usleep(10000); /* most likely it waits by now */
 	ring_stop(ring, 0);
 	pthread_join(thread, NULL);
 	cr_assert_null(ring_use(ring), "what is left does not count");
+}
+
+Test(ring, what_is_settled_was_used)
+{
+	unsigned few = 10;
+	pthread_t thread = pair_thread(use, &few);
+	struct block *b;
+	for (unsigned n = 0; n < few - 1; n++) {
+		b = ring_fill(ring);
+		b->hole = b->len = n;
+		b->has_check = n % 7 == 0;
+		memset(b->bytes, (int)n, b->len);
+		ring_filled(ring);
+		ring_settle(ring);
+		cr_assert_geq(atomic_load(&used) + 1, n + 1,
+			"it has been used, or is about to be counted");
+	}
+	/* The last one, after which nobody uses any: it does not wait for ever. */
+	b = ring_fill(ring);
+	b->hole = b->len = few - 1;
+	memset(b->bytes, (int)few - 1, b->len);
+	b->has_check = (few - 1) % 7 == 0;
+	ring_filled(ring);
+	pthread_join(thread, NULL);
+	ring_settle(ring);
+	cr_assert_eq(ring_error(ring), -ERR_NO_SPACE);
 }
 
 Test(ring, pays_where_processors_are_free)

@@ -312,3 +312,24 @@ Test(sock, both_ends_on_this_machine)
 	close(local[0]);
 	close(local[1]);
 }
+
+static const struct {
+	const char *one, *other;
+	bool same;
+} same_addresses[] = {
+	{"192.0.2.1", "192.0.2.1", true}, {"192.0.2.1", "192.0.2.2", false},
+	{"2001:db8::1", "2001:db8::1", true}, {"2001:db8::1", "2001:db8::2", false},
+	{"192.0.2.1", "::ffff:192.0.2.1", false}, /* never both on one connection */
+};
+
+Test(sock, one_address)
+{
+	for (size_t i = 0; i < ARRAY_LEN(same_addresses); i++) {
+		struct sock_addr one, other;
+		cr_assert_eq(sock_resolve(same_addresses[i].one, 1, false, &one, 1), 1);
+		cr_assert_eq(
+			sock_resolve(same_addresses[i].other, 2, false, &other, 1), 1);
+		cr_assert_eq(sock_is_same_address(&one, &other), same_addresses[i].same,
+			"row %zu", i);
+	}
+}

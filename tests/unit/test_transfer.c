@@ -51,7 +51,7 @@ struct sending {
 	const uint8_t *expected; /* borrowed, or NULL */
 	enum accident accident;  /* after the first chunk */
 	int own_fd;              /* owned: the file, for accidents; or -1 */
-	uint64_t progressed;
+	_Atomic uint64_t progressed;
 	bool unharmed;   /* the accident failed */
 	int interrupted; /* what interrupt is to return */
 	struct sent sent;
@@ -85,6 +85,8 @@ struct middle {
 	int checks;       /* that came, at every multiple of C */
 	bool crossed; /* a DATA frame went over a checkpoint, or a CHECK came elsewhere */
 	uint32_t longest; /* DATA */
+	int holes;        /* HOLE frames */
+	uint64_t ahead;   /* how far the sender was when the first of them came */
 	bool patient;     /* after a CHECK nothing comes until the receiver has failed */
 };
 
@@ -270,6 +272,9 @@ static void look_at_frame(struct middle *m, uint8_t type, uint32_t len)
 	if (type == MSG_DATA) {
 		m->crossed = m->crossed || m->pos % C + len > C;
 		m->longest = len > m->longest ? len : m->longest;
+	} else if (type == MSG_HOLE) {
+		if (m->holes++ == 0)
+			m->ahead = tx.progressed;
 	} else if (type == MSG_CHECK) {
 		m->crossed = m->crossed || m->pos % C != 0 || m->pos == 0;
 		m->checks++;
@@ -510,6 +515,52 @@ Test(SUITE, a_stream_ends_where_it_ends)
 		assert_target(sizes[i]);
 		cr_assert_eq(rx.file.size, MSG_SIZE_UNKNOWN);
 	}
+}
+
+/* -- Holes -------------------------------------------------------------------------
+ */
+
+#define HOLE_SIZE ((uint64_t)512 << 20)
+#define BLOCK     4096
+
+/* A hole of HOLE_SIZE, with a block of data at AT. */
+static void open_hole(off_t at)
+{
+	unlinkat(top.fd, "source", 0);
+	tx.own_fd = openat(top.fd, "source", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	cr_assert_geq(tx.own_fd, 0);
+	cr_assert_eq(ftruncate(tx.own_fd, (off_t)HOLE_SIZE), 0);
+	cr_assert_eq(pwrite(tx.own_fd, content, BLOCK, at), BLOCK);
+	cr_assert_eq(source_init(&tx.source,
+			     openat(top.fd, "source", O_RDONLY | O_CLOEXEC), false),
+		0);
+}
+
+Test(SUITE, a_hole_is_neither_sent_nor_stored_nor_a_silence)
+{
+	off_t at = (off_t)(HOLE_SIZE / 2) + 2 * BLOCK;
+	uint8_t bytes[3 * BLOCK], zeros[BLOCK] = {0};
+	struct stat st;
+
+	connect_both(ROLE_CLIENT, 1 << 20);
+	open_hole(at);
+	if (!tx.source.sparse)
+		cr_skip_test("no holes on this file system");
+	transfer();
+	cr_assert(tx.result == 0 && rx.result == 0 && rx.goes_on);
+	cr_assert_arr_eq(tx.sent.digest, rx.got.digest, DIGEST_LEN);
+	cr_assert(rx.got.size == HOLE_SIZE && rx.got.good == HOLE_SIZE);
+	cr_assert_eq(rx.file.flags, FILE_SPARSE);
+	cr_assert_eq(mid.pos, BLOCK, "nothing else was sent");
+	cr_assert_geq(mid.holes, (int)(HOLE_SIZE / C));
+	cr_assert_lt(mid.ahead, HOLE_SIZE / 2, "the first was held back");
+	cr_assert_eq(fstat(rx.fd, &st), 0);
+	cr_assert_lt(st.st_blocks * 512, (blkcnt_t)C);
+	cr_assert_eq(
+		pread(rx.fd, bytes, sizeof(bytes), at - BLOCK), (ssize_t)sizeof(bytes));
+	cr_assert_arr_eq(bytes, zeros, BLOCK);
+	cr_assert_arr_eq(bytes + BLOCK, content, BLOCK);
+	cr_assert_arr_eq(bytes + 2 * BLOCK, zeros, BLOCK);
 }
 
 /* -- Bytes that change on the way ------------------------------------------------------
