@@ -117,8 +117,9 @@ static bool set_policy(SSL_CTX *ssl)
 	SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
 					 SSL_OP_NO_RENEGOTIATION | SSL_OP_ENABLE_KTLS |
 					 SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_mode(
-		ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+				      SSL_MODE_RELEASE_BUFFERS);
 	/* A peer that sends nothing but key updates does not keep us in one call. */
 	SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
 	SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
@@ -339,8 +340,6 @@ bool tls_has_unsent(const struct tls *t)
 void tls_relax(struct tls *t)
 {
 	tls_io_relax(&t->io);
-	(void)!SSL_free_buffers(
-		t->ssl); /* of which it keeps those with something in them */
 }
 
 /* -- The handshake ----------------------------------------------------------- */

@@ -118,6 +118,7 @@ static bool reserve(struct tls_io *io, size_t len)
 static int bio_write(BIO *bio, const char *bytes, size_t len, size_t *written_out)
 {
 	struct tls_io *io = BIO_get_data(bio);
+	BIO_clear_retry_flags(bio);
 	if (!reserve(io, len))
 		return 0;
 	memcpy(io->out + io->out_len, bytes, len);

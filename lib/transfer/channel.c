@@ -130,9 +130,9 @@ void channel_expect_work(struct channel *c, uint64_t bytes)
 		c->peer_work = bytes;
 }
 
-void channel_credit(struct channel *c, uint64_t bytes)
+int channel_credit(struct channel *c, uint64_t bytes)
 {
-	c->line.credited += bytes;
+	return line_credit(&c->line, bytes);
 }
 
 void channel_set_timeout(struct channel *c, int timeout_ms)
@@ -183,7 +183,7 @@ bool channel_has_input(const struct channel *c)
 
 bool channel_is_readable(struct channel *c)
 {
-	return channel_has_input(c) || line_is_readable(&c->line);
+	return channel_has_input(c) || line_is_ready(&c->line);
 }
 
 static int channel_fail(struct channel *c, int err)
@@ -532,7 +532,11 @@ int channel_wait(struct channel *c, int timeout_ms, int stop_fd)
 int channel_peek(struct channel *c)
 {
 	uint8_t first;
-	if (recv(c->line.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
+	ssize_t n;
+	do
+		n = recv(c->line.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
 		return channel_fail(c, -ERR_CLOSED);
 	return first;
 }
@@ -659,7 +663,7 @@ int channel_poll(struct channel *c)
 {
 	if (!c->readable || c->in_readable)
 		return channel_error(c);
-	if (!channel_is_readable(c))
+	if (!channel_has_input(c) && !line_is_readable(&c->line))
 		return channel_error(c);
 	return channel_absorb(c);
 }

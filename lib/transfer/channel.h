@@ -79,8 +79,9 @@ void channel_set_chunk_size(struct channel *c, uint32_t chunk_size);
 void channel_set_deadline(struct channel *c, int64_t deadline_ms);
 /* So many bytes the peer may have to read before it answers, and say NOTE meanwhile. */
 void channel_expect_work(struct channel *c, uint64_t bytes);
-/* For the minimum rate BYTES count as if they had come. */
-void channel_credit(struct channel *c, uint64_t bytes);
+/* BYTES count as if they had come or gone: for the minimum rate, and for how often the
+ * stop descriptor is looked at.  -ERR_INTERRUPTED. */
+int channel_credit(struct channel *c, uint64_t bytes) MUST_CHECK;
 /* Replaces limits.timeout_ms from here on. */
 void channel_set_timeout(struct channel *c, int timeout_ms);
 
@@ -134,7 +135,8 @@ int channel_drain(struct channel *c) MUST_CHECK;
  */
 int channel_wait(struct channel *c, int timeout_ms, int stop_fd) MUST_CHECK;
 
-/* Whether the peer has sent something that was not looked at yet. */
+/* Whether the peer has sent something that lies in our buffer or in the socket; what TLS
+ * holds may be half a record. */
 bool channel_is_readable(struct channel *c);
 /* Whether bytes are buffered that channel_read has not yet used. */
 bool channel_has_input(const struct channel *c);

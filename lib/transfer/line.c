@@ -58,13 +58,18 @@ static int stop_requested(struct line *l)
 }
 
 /* A connection that is always ready never waits, and must be stoppable. */
-static int line_count(struct line *l, uint64_t *counter, size_t n)
+static int line_count(struct line *l, uint64_t *counter, uint64_t n)
 {
 	*counter += n;
 	if (line_moved(l) - l->stop_checked < STOP_CHECK_BYTES)
 		return 0;
 	l->stop_checked = line_moved(l);
 	return stop_requested(l);
+}
+
+int line_credit(struct line *l, uint64_t n)
+{
+	return line_count(l, &l->credited, n);
 }
 
 /* Whether the peer has kept the connection below the minimum rate for as
@@ -122,8 +127,13 @@ int line_poll(struct line *l, bool read, bool write, bool moving, bool *readable
 
 bool line_is_readable(struct line *l)
 {
+	return line_has_pending(l) || line_is_ready(l);
+}
+
+bool line_is_ready(struct line *l)
+{
 	struct pollfd p = {.fd = l->fd, .events = POLLIN};
-	return line_has_pending(l) || poll(&p, 1, 0) > 0;
+	return poll(&p, 1, 0) > 0;
 }
 
 static bool line_is_limited(const struct line *l)

@@ -49,6 +49,9 @@ void line_fini(struct line *l); /* closes */
  * that answers in plaintext instead has no place for us: -ERR_BUSY. */
 int line_start_tls(struct line *l, struct tls_context *ctx, const char *host) MUST_CHECK;
 
+/* N bytes count as moved that did not go over the line. */
+int line_credit(struct line *l, uint64_t n) MUST_CHECK;
+
 /* Makes ERR the line's end; the first one counts, and is returned. */
 int line_fail(struct line *l, int err);
 
@@ -77,6 +80,8 @@ int line_poll(struct line *l, bool read, bool write, bool moving,
 
 /* Looks without waiting whether the peer has sent something. */
 bool line_is_readable(struct line *l);
+/* The same of the socket alone: TLS may hold half a record. */
+bool line_is_ready(struct line *l);
 
 /* Ends our side, and lets what still comes pass for MS at the most. */
 void line_linger(struct line *l, int ms);

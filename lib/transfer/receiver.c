@@ -125,8 +125,9 @@ static int reception_hole(struct reception *rc, const struct channel_msg *m)
 	if (!reception_may_take(rc, hole.len))
 		return -ERR_PROTOCOL;
 	/* It stands for bytes that a slow peer had to read. */
-	channel_credit(rc->r->channel, hole.len);
-	err = reception_admit(rc, hole.len);
+	err = channel_credit(rc->r->channel, hole.len);
+	if (err == 0)
+		err = reception_admit(rc, hole.len);
 	if (err < 0)
 		return err;
 	int failed = rc->failed ? 0 : writer_hole(&rc->writer, hole.len);
@@ -185,6 +186,10 @@ static int reception_abort(struct reception *rc, const struct channel_msg *m)
 		return err;
 	rc->ended = true;
 	rc->out->aborted = e.code;
+	/* What the writer found before the sender gave up comes first. */
+	int failed = writer_join(&rc->writer);
+	if (failed < 0)
+		return reception_fail(rc, failed);
 	if (rc->failed == 0)
 		rc->failed = -ERR_ABORTED;
 	return 0;

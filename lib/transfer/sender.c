@@ -6,8 +6,10 @@
 #include "base/err.h"
 #include "transfer/reader.h"
 
-/* Chunks smaller than this are not worth a look at the socket in between. */
+/* Less than this is not worth a look at the socket in between. */
 #define POLL_MIN (64u << 10)
+/* So much of a hole is gone through before the receiver hears of it. */
+#define SILENT_MAX (1u << 20)
 
 int sender_abort(struct channel *c, uint32_t id, int code)
 {
@@ -62,6 +64,8 @@ struct sending {
 	uint32_t id;
 	struct source *source; /* borrowed */
 	uint64_t pos;
+	size_t unpolled;      /* bytes since the socket was looked at */
+	size_t silent;        /* bytes of hole since something was sent */
 	struct reader reader; /* where it is APART */
 	bool apart;
 };
@@ -123,11 +127,19 @@ static struct step send_chunk(struct sending *g)
 		memcpy(m.digest, chunk.check, DIGEST_LEN);
 		step.fatal = send_check(s, MSG_CHECK, g->id, &m);
 	}
+	g->unpolled += step.len;
+	g->silent = chunk.hole > 0 ? g->silent + chunk.hole : 0;
+	if (step.fatal == 0 && chunk.hole > 0)
+		step.fatal = channel_credit(s->channel, chunk.hole);
 	/* A long hole is to be no long silence. */
-	if (step.fatal == 0 && chunk.hole >= POLL_MIN)
+	if (step.fatal == 0 && g->silent >= SILENT_MAX) {
+		g->silent = 0;
 		step.fatal = channel_flush(s->channel);
-	if (step.fatal == 0 && step.len >= POLL_MIN)
+	}
+	if (step.fatal == 0 && g->unpolled >= POLL_MIN) {
+		g->unpolled = 0;
 		step.fatal = channel_poll(s->channel);
+	}
 	if (step.fatal == 0 && s->interrupt)
 		step.failed = s->interrupt(s->ctx);
 	return step;

@@ -420,6 +420,15 @@ def listings(arena):
         return None if found == ["ENTRY", "LISTED"] * 100 else found
 
 
+@act("holes of many gigabytes, and nobody there any more")
+def holes_and_gone(arena):
+    size = 1 << 43
+    with arena.client() as c:
+        c.sock.sendall(PUT_F + message("FILE", size=size, offset=0, mode=0o600, mtime=WHEN, flags=1) +
+                       message("HOLE", len=CHECKPOINT) * 40000)
+    return None
+
+
 @act("all requests with the same id", leaves={b"same": [b"2"]})
 def same_id(arena):
     with arena.client() as c:

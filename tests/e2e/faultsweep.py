@@ -143,13 +143,17 @@ def check_shortening():
                    f"{counts[1][call]}, not {counts[0][call]}")
 
 
+# Seeds that have found something once: a look at the first byte that EINTR broke off.
+FOUND = (835665908,)
+
+
 def check_short_counts():
     seed = new_seed()
     for way in ("put", "get"):
         for what, replaces in CASES:
             transfer = Transfer(way, what, replaces)
             wrong = []
-            for i in range(seed, seed + (20 if LONG else 1)):
+            for i in (*FOUND, *range(seed, seed + (20 if LONG else 1))):
                 wrong += [f"seed {i}: {line}" for line in suffer(transfer, f"short:{i}")]
             tap.ok(not wrong, f"{transfer.name}: by short counts and EINTR", "\n".join(wrong))
 

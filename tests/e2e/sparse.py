@@ -4,9 +4,11 @@
 same, whatever the file system says of them."""
 import os
 import random
+import signal
 import subprocess
+import time
 
-from harness import (CHECKPOINT, DOWN, MIB, SANITIZED, UP, Daemon, Fault, Proxy, at, cp, did, digest, new_seed,
+from harness import (CHECKPOINT, DOWN, MIB, SANITIZED, SLOW, UP, Daemon, Fault, Proxy, at, cp, cp_start, did, digest, new_seed,
                      random_bytes, read, run, scratch, tap, write)
 
 SIZE = 16 * CHECKPOINT + 12345
@@ -119,6 +121,21 @@ def check_another_source():
         same(ours, f"{d.root}/f", "what came of it")
 
 
+def check_interrupt():
+    """A signal is heard while nothing goes over the wire."""
+    ours = sparse(f"{scratch()}/f", 1 << 40, ())
+    with Daemon() as d:
+        for way, args in (("put", ("put", ours, at("f"))), ("get", ("get", at("g"), f"{scratch()}/g"))):
+            os.close(os.open(f"{d.root}/g", os.O_CREAT | os.O_WRONLY))
+            os.truncate(f"{d.root}/g", 1 << 40)
+            process = cp_start("--retries=0", *args, daemon=d)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=20 * SLOW)[1].decode()
+            tap.ok(process.returncode == 130, f"{way} of a hole of a terabyte is interrupted",
+                   f"{process.returncode} {said}")
+
+
 LIAR = r"""
 #include <errno.h>
 #include <unistd.h>
@@ -178,5 +195,5 @@ def check_larger_than_the_disk():
 
 
 if __name__ == "__main__":
-    run(check_layouts, check_streams, check_zeros_that_are_stored, check_cut, check_another_source, check_a_file_system_that_is_wrong,
+    run(check_layouts, check_streams, check_zeros_that_are_stored, check_cut, check_another_source, check_interrupt, check_a_file_system_that_is_wrong,
         check_larger_than_the_disk)

@@ -6,6 +6,8 @@
 #include "transfer/receiver.h"
 #include "transfer/sender.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -561,6 +563,46 @@ Test(SUITE, a_hole_is_neither_sent_nor_stored_nor_a_silence)
 	cr_assert_arr_eq(bytes, zeros, BLOCK);
 	cr_assert_arr_eq(bytes + BLOCK, content, BLOCK);
 	cr_assert_arr_eq(bytes + 2 * BLOCK, zeros, BLOCK);
+}
+
+/* -- A disk that fails -------------------------------------------------------------
+ */
+
+static _Atomic int disk_error; /* an errno, once */
+
+/* In place of the system's: it tells of an error once, as the kernel does. */
+int sync_file_range(int fd, off_t from, off_t len, unsigned flags)
+{
+	(void)fd;
+	(void)from;
+	(void)len;
+	if (flags == SYNC_FILE_RANGE_WRITE || disk_error == 0)
+		return 0;
+	errno = disk_error;
+	disk_error = 0;
+	return -1;
+}
+
+static const struct {
+	int error, want;
+	bool kept;
+} disks[] = {
+	{EIO, -ERR_IO, false}, {ENOSPC, -ERR_NO_SPACE, false},
+	{EINVAL, 0, true}, /* a file system that has no such thing */
+};
+
+Test(SUITE, what_the_disk_did_not_take_is_not_good)
+{
+	for (size_t i = 0; i < ARRAY_LEN(disks); i++) {
+		connect_both(ROLE_CLIENT, 1 << 20);
+		open_hole(0);
+		rx.write_behind = true;
+		disk_error = disks[i].error;
+		transfer();
+		cr_assert_eq(disk_error, 0, "row %zu: it was told", i);
+		cr_assert_eq(rx.result, disks[i].want, "row %zu: %d", i, rx.result);
+		cr_assert_eq(rx.got.good, disks[i].kept ? HOLE_SIZE : 0, "row %zu", i);
+	}
 }
 
 /* -- Bytes that change on the way ------------------------------------------------------
