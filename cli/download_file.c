@@ -51,9 +51,9 @@ static int reception_failed(void *ctx, int err)
 static int check_space(const struct reception *rx)
 {
 	struct statvfs fs;
-	uint64_t need = rx->file.size - rx->file.offset;
-	if (rx->file.size == MSG_SIZE_UNKNOWN || need < CHECKPOINT_INTERVAL ||
-		(rx->file.flags & FILE_SPARSE) || fstatvfs(rx->parent->fd, &fs) < 0)
+	uint64_t need = msg_file_left(&rx->file);
+	if (need < CHECKPOINT_INTERVAL || (rx->file.flags & FILE_SPARSE) ||
+		fstatvfs(rx->parent->fd, &fs) < 0)
 		return 0;
 	return need > (uint64_t)fs.f_bavail * fs.f_frsize ? -ERR_NO_SPACE : 0;
 }

@@ -149,6 +149,7 @@ static int transmit(
 {
 	const struct options *o = u->job->opts;
 	char path[PATH_WIRE_MAX + 1];
+	uint64_t left = source->seekable ? source->size - offset : 0;
 	int err = slot_remote_path(s, path);
 	if (err == 0)
 		err = send_put(u, s, path, is_large(source));
@@ -157,16 +158,15 @@ static int transmit(
 	struct sender sender = {
 		.channel = upload_channel(u),
 		.digest = u->digest,
-		.parallel = source->seekable &&
-			    ring_pays(source->size - offset, u->job->processors, 1,
-				    channel_fd(upload_channel(u))),
+		.parallel = ring_pays(
+			left, u->job->processors, 1, channel_fd(upload_channel(u))),
 		.progress = sending_progress,
 		.interrupt = sending_interrupt,
 		.ctx = u,
 		.expected = o->has_sha256 ? o->sha256 : NULL,
 	};
 	if (source->sparse)
-		channel_expect_work(upload_channel(u), source->size - offset);
+		channel_expect_work(upload_channel(u), left);
 	s->state = SLOT_SENT;
 	s->resumed_from = offset;
 	u->sending = s;

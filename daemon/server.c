@@ -88,6 +88,7 @@ void server_conn_closing(struct conn_slot *slot)
 
 bool server_ring_pays(struct server *s, int fd, uint64_t bytes)
 {
+	/* For a small file not even the lock of the table. */
 	return bytes >= RING_FILE_MIN &&
 	       ring_pays(bytes, s->processors, table_transfers(&s->table), fd);
 }

@@ -16,8 +16,8 @@
  * Writes LEN bytes into OUT so that they are safe on a terminal and in a log line:
  * control characters (C0, DEL, C1), those that turn the direction of a text or end a
  * line (U+202E and its like), backslash and bytes that are not valid UTF-8 become \n,
- * \t, \\ or \xHH; all else is copied.  Always ends with NUL; what does not fit is cut at a character and marked by a final
- * "…" when CAP is at least 4.  Returns OUT.
+ * \t, \\ or \xHH; all else is copied.  Always ends with NUL; what does not fit is cut
+ * at a character and marked by a final "…" when CAP is at least 4.  Returns OUT.
  */
 char *text_escape(char *out, size_t cap, const char *bytes, size_t len);
 

@@ -61,18 +61,6 @@ int digest_update(struct digest *d, const void *bytes, size_t len)
 	return result(EVP_DigestUpdate(d->ctx, bytes, len));
 }
 
-int digest_zeros(struct digest *d, size_t len)
-{
-	static const uint8_t zeros[64 << 10];
-	int err = 0;
-	while (err == 0 && len > 0) {
-		size_t n = len < sizeof(zeros) ? len : sizeof(zeros);
-		err = digest_update(d, zeros, n);
-		len -= n;
-	}
-	return err;
-}
-
 int digest_peek(const struct digest *d, uint8_t out[DIGEST_LEN])
 {
 	if (EVP_MD_CTX_copy_ex(d->peek, d->ctx) != 1)

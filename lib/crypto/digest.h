@@ -26,8 +26,6 @@ void digest_freep(struct digest **d); /* for CLEANUP */
 /* Each returns 0 or -ERR_RESOURCE when libcrypto fails. */
 int digest_start(struct digest *d) MUST_CHECK;
 int digest_update(struct digest *d, const void *bytes, size_t len) MUST_CHECK;
-/* The same, of LEN zeros. */
-int digest_zeros(struct digest *d, size_t len) MUST_CHECK;
 /* The digest of all bytes so far; the running state is kept. */
 int digest_peek(const struct digest *d, uint8_t out[DIGEST_LEN]) MUST_CHECK;
 /* The digest of all bytes; the next call must be digest_start. */

@@ -28,7 +28,7 @@ struct line {
 	int64_t deadline_ms;
 	uint64_t received, sent; /* bytes, without what TLS adds */
 	uint64_t credited;       /* which count as moved, too */
-	uint64_t stop_checked;   /* of received + sent */
+	uint64_t stop_checked;   /* of what has moved */
 	struct throttle own;     /* of this connection */
 	struct throttle *shared; /* borrowed: of all connections of one client; or NULL */
 	/* The minimum rate is over the time spent waiting for the peer, not over

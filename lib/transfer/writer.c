@@ -50,18 +50,16 @@ static int make_hole(int fd, uint64_t pos, size_t len)
 
 static int hole_write(struct writer *w, size_t len)
 {
+	static const uint8_t zeros[64 << 10];
 	int err = 0;
-	if (w->stream) {
-		static const uint8_t zeros[64 << 10];
-		for (size_t n; err == 0 && len > 0; len -= n) {
-			n = len < sizeof(zeros) ? len : sizeof(zeros);
-			err = writer_store(w, zeros, n);
-		}
-		return err;
+	for (size_t left = len, n; err == 0 && left > 0; left -= n) {
+		n = left < sizeof(zeros) ? left : sizeof(zeros);
+		err = w->stream ? writer_store(w, zeros, n)
+				: digest_update(w->digest, zeros, n);
 	}
-	err = digest_zeros(w->digest, len);
-	if (err == 0)
-		err = make_hole(w->fd, w->pos, len);
+	if (err < 0 || w->stream)
+		return err;
+	err = make_hole(w->fd, w->pos, len);
 	if (err == 0)
 		w->pos += len;
 	return err;

@@ -15,6 +15,7 @@ from harness import (CHECKPOINT, DOWN, MIB, UP, Daemon, Proxy, at, cp, cp_start,
                      partials, random_bytes, read, run, scratch, tap, tree_diff, tree_equal, wait_for,
                      write)
 from peers import Client, equal, the_end
+from sparse import same, sparse
 
 
 def passed(line, way, n, process):
@@ -124,6 +125,18 @@ def check_full_server():
         tap.ok(tree_equal(src, f"{root}/t"), "and all is there")
 
 
+def check_sparse():
+    """A file with a hole may be larger than the disk that takes it."""
+    top = mount("size=16m")
+    ours = sparse(f"{scratch()}/f", 1024 * MIB, ((100 * MIB, MIB),))
+    os.mkdir(f"{top}/root")
+    with Daemon(root=f"{top}/root") as d:
+        did(cp("put", ours, at("f"), daemon=d), "put of a file with a hole that is larger than the disk")
+        same(ours, f"{top}/root/f", "what is there")
+        did(cp("get", at("f"), f"{top}/f", daemon=d), "and get")
+        same(ours, f"{top}/f", "what is here")
+
+
 def check_full_under_way():
     """The disk fills while the file arrives; what was verified waits for room."""
     root = mount("size=24m")
@@ -221,7 +234,7 @@ def check_read_only_client():
         tap.ok("the file system is read-only; choose another place" in done.stderr, "is said", done.stderr)
 
 
-MOUNTED = (check_full_server, check_full_under_way, check_no_inodes, check_read_only_server,
+MOUNTED = (check_full_server, check_sparse, check_full_under_way, check_no_inodes, check_read_only_server,
            check_full_client, check_read_only_client)
 
 

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import time
 
-from harness import (CHECKPOINT, DOWN, MIB, SANITIZED, SLOW, UP, Daemon, Fault, Proxy, at, cp, cp_start, did, digest, new_seed,
-                     random_bytes, read, run, scratch, tap, write)
+from harness import (CHECKPOINT, DOWN, MIB, SANITIZED, SLOW, UP, Daemon, Fault, Proxy, at, cp, cp_start, did,
+                     digest, new_seed, random_bytes, read, run, scratch, tap, write)
 
 SIZE = 16 * CHECKPOINT + 12345
 BLOCK = 4096
@@ -175,25 +175,6 @@ def check_a_file_system_that_is_wrong():
         tap.ok(digest(f"{d.root}/f") == digest(ours), "they are sent all the same")
 
 
-def check_larger_than_the_disk():
-    if os.geteuid() != 0:
-        tap.skip("larger than the disk", "needs root")
-        return
-    top = scratch()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", top], check=True)
-    try:
-        os.mkdir(f"{top}/root")
-        os.mkdir(f"{top}/here")
-        ours = sparse(f"{scratch()}/f", 16 * SIZE, ((SIZE, MIB),))
-        with Daemon(root=f"{top}/root") as d:
-            did(cp("put", ours, at("f"), daemon=d), "a file with a hole larger than the disk fits, there")
-            same(ours, f"{top}/root/f", "what is there")
-            did(cp("get", at("f"), f"{top}/here/f", daemon=d), "and here")
-            same(ours, f"{top}/here/f", "what is here")
-    finally:
-        subprocess.run(["umount", "-l", top], check=True)
-
-
 if __name__ == "__main__":
-    run(check_layouts, check_streams, check_zeros_that_are_stored, check_cut, check_another_source, check_interrupt, check_a_file_system_that_is_wrong,
-        check_larger_than_the_disk)
+    run(check_layouts, check_streams, check_zeros_that_are_stored, check_cut, check_another_source,
+        check_interrupt, check_a_file_system_that_is_wrong)

@@ -97,20 +97,3 @@ Test(digest, free_takes_nothing)
 	digest_free(NULL);
 	digest_freep(&none);
 }
-
-Test(digest, zeros_are_bytes)
-{
-	static const uint8_t zeros[4 << 20];
-	static const size_t lengths[] = {0, 1, 65535, 65536, 65537, sizeof(zeros)};
-	struct digest *d = digest_new();
-	uint8_t want[DIGEST_LEN], got[DIGEST_LEN];
-	cr_assert_not_null(d);
-	for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
-		cr_assert_eq(digest_of(zeros, lengths[i], want), 0);
-		cr_assert_eq(digest_start(d), 0);
-		cr_assert_eq(digest_zeros(d, lengths[i]), 0);
-		cr_assert_eq(digest_finish(d, got), 0);
-		cr_assert_arr_eq(got, want, DIGEST_LEN, "%zu", lengths[i]);
-	}
-	digest_free(d);
-}
